@@ -138,6 +138,16 @@ class CloseRange(IntFlag):
     CLOEXEC = 4  #: mark instead of closing
 
 
+class BpfCommand(IntEnum):
+    """<linux/bpf.h>, bpf(2): the commands that labkit sends."""
+
+    PROG_LOAD = 5  #: verify a program and give a descriptor
+    PROG_ATTACH = 8  #: to a cgroup
+    PROG_DETACH = 9
+    PROG_GET_FD_BY_ID = 13
+    PROG_QUERY = 16  #: what is attached?
+
+
 #: statfs(2) f_type of the file systems that labkit asks for
 CGROUP_SUPER_MAGIC = 0x27E0EB
 CGROUP2_SUPER_MAGIC = 0x63677270
