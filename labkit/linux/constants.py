@@ -70,6 +70,7 @@ class MountAttr(IntFlag):
     NOEXEC = 0x8
     NOATIME = 0x10
     STRICTATIME = 0x20
+    ATIME = 0x70  #: mask of the three ways to keep access times; none of its bits is relatime
     NODIRATIME = 0x80
     IDMAP = 0x100000  #: ids of files are mapped through attr.userns_fd
     NOSYMFOLLOW = 0x200000
@@ -96,6 +97,23 @@ class At(IntFlag):
     SYMLINK_NOFOLLOW = 0x100
     EMPTY_PATH = 0x1000
     RECURSIVE = 0x8000  #: the whole tree of mounts, mount_setattr(2)
+
+
+class Resolve(IntFlag):
+    """<linux/openat2.h>, openat2(2): what path resolution may cross."""
+
+    NO_XDEV = 0x01  #: no mount points
+    NO_MAGICLINKS = 0x02  #: no links such as /proc/self/fd/3
+    NO_SYMLINKS = 0x04  #: no symbolic links at all
+    BENEATH = 0x08  #: leaving the start directory is an error
+    IN_ROOT = 0x10  #: the start directory is /, for absolute links and for ".." too
+
+
+class FsPick(IntFlag):
+    """<linux/mount.h>, fspick(2)."""
+
+    CLOEXEC = 0x1
+    EMPTY_PATH = 0x8  #: path is empty: the descriptor itself is meant
 
 
 class FsConfig(IntEnum):
@@ -162,6 +180,7 @@ NR_move_mount = 429
 NR_fsopen = 430
 NR_fsconfig = 431
 NR_fsmount = 432
+NR_fspick = 433
 NR_pidfd_open = 434
 NR_clone3 = 435
 NR_close_range = 436

@@ -158,6 +158,23 @@ def fsmount(fd: int, flags: int, attr_flags: int) -> int:
     return syscall(c.NR_fsmount, fd, flags, attr_flags)
 
 
+def fspick(dirfd: int, path: str, flags: int) -> int:
+    """fspick(2): begin to change the file system that is mounted at `path`."""
+    return syscall(c.NR_fspick, dirfd, path.encode(), flags, what=path)
+
+
+class OpenHow(ctypes.Structure):
+    """struct open_how of openat2(2); resolve is a Resolve."""
+
+    _fields_ = [(name, ctypes.c_uint64) for name in ("flags", "mode", "resolve")]
+
+
+def openat2(dirfd: int, path: str, how: OpenHow) -> int:
+    """openat2(2): open with a say in how `path` is resolved."""
+    raw = bytes(how)
+    return syscall(c.NR_openat2, dirfd, os.fsencode(path), raw, len(raw), what=path)
+
+
 # ---- processes --------------------------------------------------------------
 
 
