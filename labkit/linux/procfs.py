@@ -3,6 +3,8 @@
 A process that is gone raises ProcessLookupError whatever file was asked for.
 """
 
+import contextlib
+import errno
 import os
 
 #: the eight files of /proc/PID/ns, in the order in which labkit shows them, namespaces(7)
@@ -49,10 +51,24 @@ def read(pid: int | str, name: str) -> str:
     try:
         with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
-    except FileNotFoundError as error:
+    except FileNotFoundError:
         if os.path.exists(f"/proc/{pid}"):
             raise
-        raise ProcessLookupError(error.errno, "no such process", str(pid)) from error
+        raise _gone(pid) from None
+    except ProcessLookupError:  # it went between open and read
+        raise _gone(pid) from None
+
+
+def _gone(pid: int | str) -> ProcessLookupError:
+    return ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), str(pid))
+
+
+def _list(pid: int | str, name: str) -> list[str]:
+    """The names in the directory /proc/`pid`/`name`."""
+    try:
+        return os.listdir(f"/proc/{pid}/{name}")
+    except (FileNotFoundError, ProcessLookupError):
+        raise _gone(pid) from None
 
 
 def mountinfo(pid: int | str = "self") -> list[MountInfo]:
@@ -73,19 +89,16 @@ def nspid(pid: int | str = "self") -> list[int]:
 
 def namespaces(pid: int | str = "self") -> dict[str, int]:
     """Namespace kind -> inode number; two processes share a namespace if the inodes are equal."""
-    return {kind: ns_inode(pid, kind) for kind in NAMESPACES if _has(pid, kind)}
+    there = _list(pid, "ns")  # an older kernel has fewer kinds
+    return {kind: ns_inode(pid, kind) for kind in NAMESPACES if kind in there}
 
 
 def ns_inode(pid: int | str, kind: str) -> int:
     """The inode of one namespace of `pid`."""
     try:
         return os.stat(f"/proc/{pid}/ns/{kind}").st_ino
-    except FileNotFoundError as error:
-        raise ProcessLookupError(error.errno, "no such process", str(pid)) from error
-
-
-def _has(pid: int | str, kind: str) -> bool:
-    return os.path.lexists(f"/proc/{pid}/ns/{kind}")
+    except FileNotFoundError:  # a zombie has none left, too
+        raise _gone(pid) from None
 
 
 def cgroups(pid: int | str = "self") -> dict[str, str]:
@@ -105,8 +118,9 @@ def pids() -> list[int]:
 def children(pid: int) -> list[int]:
     """Live children of all threads of `pid`, ascending."""
     found: list[int] = []
-    for tid in os.listdir(f"/proc/{pid}/task"):
-        found += map(int, read(pid, f"task/{tid}/children").split())
+    for tid in _list(pid, "task"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # this thread just ended
+            found += map(int, read(pid, f"task/{tid}/children").split())
     return sorted(found)
 
 
