@@ -166,6 +166,9 @@ class BpfCommand(IntEnum):
     PROG_QUERY = 16  #: what is attached?
 
 
+#: fsmount(2)
+FSMOUNT_CLOEXEC = 1
+
 #: statfs(2) f_type of the file systems that labkit asks for
 CGROUP_SUPER_MAGIC = 0x27E0EB
 CGROUP2_SUPER_MAGIC = 0x63677270

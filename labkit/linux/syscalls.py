@@ -139,8 +139,8 @@ def fsconfig(fd: int, cmd: FsConfig, key: str | None, value: str | None, aux: in
     try:
         syscall(c.NR_fsconfig, fd, cmd, raw_key, raw_value, aux)
     except OSError as error:
-        reason = _fs_messages(fd)
-        raise OSError(error.errno, error.strerror, f"{key}={value}: {reason}") from error
+        said = [part for part in (key, value, _fs_messages(fd)) if part is not None]
+        raise OSError(error.errno, error.strerror, ": ".join(said)) from error
 
 
 def _fs_messages(fd: int) -> str:
