@@ -13,7 +13,6 @@ CHECKOUT = Path(__file__).parents[2]
 CONDA_NAMES = {
     "matplotlib": "matplotlib-base",
     "playwright": "playwright-python",
-    "types-pyyaml": "types-pyyaml",
 }
 
 
