@@ -52,7 +52,7 @@ def syscall(number: int, *args: int | bytes | None, what: object = None) -> int:
 def unshare(flags: CloneFlag) -> None:
     """unshare(2): leave the namespaces named in `flags` for new ones."""
     if libc.unshare(flags) < 0:
-        raise oserror(flags)
+        raise oserror(CloneFlag(flags).name)
 
 
 def setns(fd: int, nstype: int = 0) -> None:
@@ -198,7 +198,7 @@ def clone3(args: CloneArgs) -> int:
     if pid == 0:
         ctypes.pythonapi.PyOS_AfterFork_Child()
         return 0
-    error = oserror(CloneFlag(args.flags)) if pid < 0 else None
+    error = oserror(CloneFlag(args.flags).name) if pid < 0 else None
     ctypes.pythonapi.PyOS_AfterFork_Parent()
     if error:
         raise error
