@@ -71,7 +71,7 @@ class Child:
         self._ooms = 0
         self._end = ""
         try:
-            self.pid = _hello(sock)
+            self.pid = hello(sock, f"child {name!r}")
             self._pidfd = pidfd_open(self.pid)
         except BaseException:
             sock.close()
@@ -269,20 +269,20 @@ def channel() -> tuple[socket.socket, socket.socket, int, int]:
     return ours, theirs, output, pipe
 
 
-def _hello(sock: socket.socket) -> int:
+def hello(sock: socket.socket, who: str) -> int:
     """The pid of whoever says hello, in our numbering: the kernel translates it, unix(7)."""
     sock.settimeout(TIMEOUT)
     try:
         head, ancillary, _, _ = sock.recvmsg(4, socket.CMSG_SPACE(12), socket.MSG_PEEK)
         if not head:
-            raise Unavailable("the child ended before it said hello")
+            raise Unavailable(f"{who} ended before it said hello")
         credentials = next(data for _, kind, data in ancillary if kind == socket.SCM_CREDENTIALS)
         message, _ = child_main.receive(sock)
     except (TimeoutError, EOFError) as error:
-        raise Unavailable(f"the child did not say hello within {TIMEOUT:g} s") from error
+        raise Unavailable(f"{who} did not say hello within {TIMEOUT:g} s") from error
     sock.settimeout(None)
     if "error" in message:
-        raise rebuild(message["error"], message["error"].get("name", "?"))
+        raise rebuild(message["error"], who)
     pid: int = struct.unpack("iII", credentials)[0]
     return pid
 

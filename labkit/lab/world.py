@@ -1,0 +1,320 @@
+"""A World: "the machine" of a notebook, where everything that a notebook breaks is broken.
+
+    with World("nb02", memory_mib=256, pids=128) as world:
+        a = world.child("a")                  # a process of its own inside, see labkit.lab.child
+        a.run("sh('ps')")
+        world.victim.ticks(), world.victim.alive, world.processes(), world.cgroup
+
+It has a cgroup with limits, namespaces (mnt, pid, uts, ipc, net, cgroup), a host name, lo, devices
+that can hurt nobody, and a root that shows the host's files while all writes go to a layer that
+ends with it. Root in it is still root: this protects from accidents, not from an attacker.
+Here: starting it, asking its init, ending it. What runs inside: labkit.lab.world_main.
+
+When the notebook kernel dies, however, init sees its socket end, and everything in the world ends.
+The empty cgroups and the disk directory stay for the ledger.
+"""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from typing import Any, Protocol
+
+from labkit import cgroups
+from labkit.cgroups import Cgroup, DeviceRule, Limits
+from labkit.errors import Conflict, LabkitError, Unavailable
+from labkit.lab import base, child_main, world_main
+from labkit.lab.child import PACKAGE_ROOT, Child, channel, check_name, hello, program, rebuild
+from labkit.lab.world_main import DISK, SCRATCH
+from labkit.linux import procfs
+from labkit.linux.syscalls import pidfd_open
+from labkit.paths import Instance
+from labkit.rootfs import DEVICES
+
+__all__ = ["DISK", "SCRATCH", "Victim", "World"]
+
+#: any node may be made (overlayfs needs 0:0), only harmless ones can be opened; 136 is devpts
+DEVICE_RULES = [
+    DeviceRule("c", "m", None, None, True),
+    DeviceRule("b", "m", None, None, True),
+    *(DeviceRule("c", "rw", *numbers, True) for numbers in DEVICES.values()),
+    DeviceRule("c", "rw", 5, 2, True),
+    DeviceRule("c", "rw", 136, None, True),
+]
+
+
+class Record(Protocol):
+    """What a World wants from a ledger: see labkit.lab.ledger."""
+
+    def record(self, kind: str, name: str | int) -> object: ...
+    def forget(self, kind: str, name: str | int) -> None: ...
+
+
+class NoRecord:
+    """For worlds that end with a `with`."""
+
+    def record(self, kind: str, name: str | int) -> None: ...
+    def forget(self, kind: str, name: str | int) -> None: ...
+
+
+class World:
+    """A running machine; made running, ended by close() or at the end of `with`.
+
+    memory_mib and pids bound all of it together. `cgroup` is the machine's group, `pid` its init.
+    Conflict when a world of that name runs already; Unsupported when something is missing here.
+    """
+
+    def __init__(
+        self,
+        name: str = "world",
+        *,
+        memory_mib: int = 256,
+        pids: int = 128,
+        instance: Instance | None = None,
+        ledger: Record | None = None,
+    ) -> None:
+        self.name = name
+        self.instance = instance or Instance()
+        self._ledger = ledger or NoRecord()
+        self._lock = threading.Lock()
+        self._children: dict[str, Child] = {}
+        self._undo = contextlib.ExitStack()
+        with contextlib.ExitStack() as failed:
+            failed.callback(self.close)
+            self._make_groups(Limits(memory_max=memory_mib << 20, pids_max=pids))
+            self._start(memory_mib)
+            self.victim = Victim(self)
+            failed.pop_all()
+
+    # ---- starting -----------------------------------------------------------
+
+    def _make_groups(self, limits: Limits) -> None:
+        """NAME/machine holds everybody, in leaves: on v2 a group that hands controllers down must
+        hold no process itself. NAME/start is where the helper that started the world waits."""
+        top = self.instance.name(self.name)
+        self._top = self._own(top)
+        self.cgroup = self._own(f"{top}/machine", limits)
+        self.cgroup.allow_devices(DEVICE_RULES)
+        self._helper_group = self._own(f"{top}/start")
+
+    def _own(self, name: str, limits: Limits | None = None) -> Cgroup:
+        self._ledger.record("cgroup", name)
+        group = cgroups.create(name, limits)
+        self._undo.callback(self._ledger.forget, "cgroup", name)
+        self._undo.callback(group.close)
+        return group
+
+    def _start(self, memory_mib: int) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._sock = ours
+        self._undo.callback(ours.close)
+        spec = json.dumps(self._spec(memory_mib))
+        with theirs:
+            process = subprocess.Popen(
+                program("world_main", [spec, str(theirs.fileno())]),
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self._undo.callback(_reap, process)
+        self._undo.callback(self.cgroup.kill)
+        self.pid = hello(ours, "the machine's init")
+        self._pidfd = pidfd_open(self.pid)
+        self._undo.callback(os.close, self._pidfd)
+        self._settle(process.pid)
+
+    def _settle(self, helper: int) -> None:
+        """Out of the machine's own group, which they were in so that it is the root that init's
+        cgroup namespace shows, and into leaves: only now can the group get children."""
+        for pid in (helper, self.pid):
+            self._helper_group.add(pid)
+        self._leaf = self.group("init")
+        self._leaf.add(self.pid)
+
+    def _spec(self, memory_mib: int) -> dict[str, Any]:
+        busybox = base.ensure(self.instance)
+        stage = os.path.join(self.instance.run, "stage")
+        os.makedirs(stage, exist_ok=True)
+        shown = dict.fromkeys([PACKAGE_ROOT, sys.prefix, sys.base_prefix])
+        hidden = [path for path in shown if world_main.below(path, world_main.OWN)]
+        places = ("bin", "sbin", "usr/bin", "usr/sbin")
+        path = [f"{busybox}/{place}" for place in places] + [f"/{place}" for place in places]
+        return {
+            "base": busybox,
+            "disk": self._make_disk(),
+            "group": self.cgroup.name,
+            "keep": [busybox, *hidden],
+            "memory_mib": memory_mib,
+            "path": ":".join(path),
+            "stage": stage,
+        }
+
+    def _make_disk(self) -> str:
+        path = os.path.join(self.instance.root, "worlds", self.name)
+        self._ledger.record("path", path)
+        shutil.rmtree(path, ignore_errors=True)
+        os.makedirs(path)
+        self._undo.callback(self._ledger.forget, "path", path)
+        self._undo.callback(shutil.rmtree, path)
+        return path
+
+    # ---- asking init --------------------------------------------------------
+
+    def _ask(self, verb: str, fds: list[int] | None = None, **arguments: object) -> Any:
+        with self._lock:
+            if not self.alive:
+                raise Unavailable(f"world {self.name!r} has ended")
+            try:
+                child_main.send(self._sock, {"do": verb, **arguments}, fds)
+                answer, _ = child_main.receive(self._sock)
+            except (EOFError, OSError) as error:
+                raise Unavailable(f"world {self.name!r} has ended") from error
+        if "error" in answer:
+            raise rebuild(answer["error"], "init")
+        return answer
+
+    @property
+    def alive(self) -> bool:
+        return self._sock.fileno() >= 0
+
+    def child(self, name: str) -> Child:
+        """The child of that name: made when it is first asked for, and anew when it has ended."""
+        check_name(name)
+        known = self._children.get(name)
+        if known and known.alive:
+            return known
+        if known:
+            known.stop()
+        self._children[name] = child = self._make_child(name)
+        return child
+
+    def _make_child(self, name: str) -> Child:
+        ours, theirs, output, pipe = channel()
+        try:
+            inside = self._ask("child", [theirs.fileno(), pipe], name=name)["pid"]
+        except BaseException:
+            ours.close()
+            os.close(output)
+            raise
+        finally:
+            theirs.close()
+            os.close(pipe)
+        return Child(name, ours, output, lambda _: self._status_of(inside), self._oom_kills)
+
+    def _status_of(self, inside: int) -> int | None:
+        try:
+            status: int | None = self._ask("status", pid=inside)["status"]
+        except Unavailable:
+            return None
+        return status
+
+    def _oom_kills(self) -> int:
+        with contextlib.suppress(LabkitError, OSError):
+            return self.cgroup.statistics().oom_kills or 0
+        return 0
+
+    # ---- what is in it ------------------------------------------------------
+
+    def group(self, name: str, limits: Limits | None = None) -> Cgroup:
+        """A new cgroup below the machine's; it ends with the world, or by its own close()."""
+        return self._own(f"{self.cgroup.name}/{name}", limits)
+
+    def processes(self) -> list[tuple[str, str]]:
+        """(alias, command) of every process, oldest first, as /proc of the machine has it.
+
+        Children go by their name, others are process#1, process#2.
+        """
+        found = self._ask("processes")["processes"]
+        numbers = iter(range(1, len(found) + 1))
+        return [(name or f"process#{next(numbers)}", command) for _, name, command in found]
+
+    def namespaces(self) -> dict[str, int]:
+        """Kind -> inode of the machine's own namespaces."""
+        return procfs.namespaces(self.pid)
+
+    # ---- the end ------------------------------------------------------------
+
+    def close(self) -> None:
+        """End everything in it and remove its cgroups and its disk; a second time is no error."""
+        for child in self._children.values():
+            child.stop()
+        self._children.clear()
+        self._undo.close()
+
+    def __enter__(self) -> "World":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<World {self.name} {'running' if self.alive else 'ended'}>"
+
+
+class Victim:
+    """The neighbour who must not be hurt: a process in the machine that counts, 50 times a second.
+
+    The number lies in memory that both sides share, so looking at it disturbs nobody.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._counter = os.memfd_create("ticks", os.MFD_CLOEXEC)
+        world._undo.callback(os.close, self._counter)
+        os.ftruncate(self._counter, 8)
+        self._pidfd = -1
+        self.start()
+
+    def start(self) -> None:
+        """Start it (again); Conflict while it lives. It counts on from where it was."""
+        if self.alive:
+            raise Conflict("the victim is alive")
+        ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        with ours, theirs:
+            self._world._ask("victim", [theirs.fileno(), self._counter])
+            theirs.close()
+            self.pid = hello(ours, "the victim")
+        self._pidfd = pidfd_open(self.pid)
+        self._world._undo.callback(os.close, self._pidfd)
+
+    @property
+    def alive(self) -> bool:
+        if self._pidfd < 0 or not self._world.alive:
+            return False
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return not poll.poll(0)
+
+    def ticks(self) -> int:
+        """How far it has counted."""
+        return int(struct.unpack("Q", os.pread(self._counter, 8, 0))[0])
+
+    def ticking(self, *, within: float = 2.0) -> bool:
+        """Does it count on? Looks until it does, or for `within` seconds."""
+        before, deadline = self.ticks(), time.monotonic() + within
+        while self.ticks() == before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self.ticks() > before
+
+    def rate(self, *, seconds: float = 0.5) -> float:
+        """Ticks per second, measured now; unharmed it is nearly 50."""
+        before, start = self.ticks(), time.monotonic()
+        time.sleep(seconds)
+        return (self.ticks() - before) / (time.monotonic() - start)
+
+
+def _reap(process: "subprocess.Popen[bytes]") -> None:
+    """The helper ends when init has ended; if it does not, it is ended."""
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

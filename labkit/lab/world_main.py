@@ -1,0 +1,298 @@
+"""The first process of a World: an init that reaps, and forks children on request.
+
+Here: its loop, and how the root file system of the machine is put together. Not here: starting and
+asking it (labkit.lab.world). It runs under `python -I -S` and has one thread.
+
+    kernel ── {"do": "child", "name": "a"} + descriptors ──> init      one request, one answer
+    kernel <── {"pid": number in the machine} or {"error": ...} ── init
+
+Framing as in labkit.lab.child_main. When the kernel is gone the socket ends, so does init, and with
+the first process of a pid namespace all others end: pid_namespaces(7).
+"""
+
+import contextlib
+import json
+import mmap
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+
+from labkit import cgroups, mounts, rootfs
+from labkit.lab import child_main
+from labkit.linux import procfs
+from labkit.linux.syscalls import sethostname
+from labkit.mounts import Mount
+from labkit.namespaces import bring_up_lo
+from labkit.spawn import spawn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+KINDS = ("mnt", "pid", "uts", "ipc", "net", "cgroup")
+HOSTNAME = "machine"
+
+SCRATCH = "/scratch"  #: in the machine only: a tmpfs to work in, fit for upper layers of an overlay
+DISK = "/disk"  #: in the machine only: a directory on the file system of $LABKIT_ROOT
+KERNEL = "/dev/.kernel"  #: in the machine only: proc and sys without mounts on top, see _kernel()
+
+#: host directories that the machine does not show: it has its own, or none
+OWN = ("/proc", "/sys", "/dev", "/run", "/tmp")
+
+#: what stays writable below /proc/sys: the settings that belong to a namespace, namespaces(7)
+OWN_SETTINGS = ("net", "kernel/hostname", "kernel/domainname")
+
+
+class Spec:
+    """What the kernel tells: see World._spec, which makes it."""
+
+    __slots__ = ("base", "disk", "group", "keep", "memory_mib", "path", "stage")
+
+    def __init__(self, text: str) -> None:
+        for name, value in json.loads(text).items():
+            setattr(self, name, value)
+
+    group: str  #: name of the machine's cgroup
+    stage: str  #: an empty host directory to assemble the root file system in
+    disk: str  #: host directory that is shown at DISK
+    keep: list[str]  #: host directories to show even where they lie below OWN
+    base: str  #: the busybox root
+    memory_mib: int
+    path: str  #: the PATH of all children
+
+
+# ---- the root file system -----------------------------------------------------
+
+
+def plan(spec: Spec) -> "list[mounts.Operation]":
+    """The host's tree with a layer on top that takes all writes, and a kernel view of its own."""
+    size = f"size={max(1, spec.memory_mib // 2)}m"
+    return [
+        *_tree(),
+        Mount("tmpfs", "/tmp", "tmpfs", ["mode=1777", size]),
+        Mount("tmpfs", "/run", "tmpfs", ["mode=755", size]),
+        Mount("tmpfs", SCRATCH, "tmpfs", ["mode=755", size]),
+        Mount(spec.disk, DISK, options=["bind"]),
+        *_kernel(),
+        *(Mount(path, path, options=["bind", "ro"]) for path in spec.keep),
+    ]
+
+
+def _tree() -> list[Mount]:
+    """Other file systems of the host, such as /home: an overlay does not cross mounts."""
+    points = [mount.point for mount in procfs.mountinfo() if mount.point != "/"]
+    shown = dict.fromkeys(point for point in points if not below(point, OWN))
+    return [Mount(point, point, options=["bind", "ro"]) for point in shown if os.path.exists(point)]
+
+
+def below(path: str, directories: "tuple[str, ...]") -> bool:
+    return any(path == top or path.startswith(f"{top}/") for top in directories)
+
+
+def _kernel() -> "list[mounts.Operation]":
+    """proc, sys, dev and the cgroups of this machine, which it sees as the root.
+
+    Settings of the whole computer are read-only. The kernel lets a user namespace mount proc or sys
+    only where its owner sees one without mounts on top (mount_too_revealing in fs/namespace.c), so
+    there is one of each aside.
+    """
+    settings = [name for name in OWN_SETTINGS if os.path.exists(f"/proc/sys/{name}")]
+    return [
+        *rootfs.default_plan(),
+        Mount("proc", f"{KERNEL}/proc", "proc"),
+        Mount("sysfs", f"{KERNEL}/sys", "sysfs"),
+        *map(rootfs.Protect, rootfs.READONLY),
+        *(Mount(f"/proc/sys/{s}", f"/proc/sys/{s}", options=["bind"]) for s in settings),
+        *_cgroups(),
+    ]
+
+
+def _cgroups() -> list[Mount]:
+    """Each hierarchy again: mounted inside the cgroup namespace, its root is our machine."""
+    found = [mount for mount in procfs.mountinfo() if mount.fstype in ("cgroup", "cgroup2")]
+    top = [m for m in found if m.point == "/sys/fs/cgroup"]
+    if top:
+        return [Mount("cgroup2", "/sys/fs/cgroup", "cgroup2")]
+    return [Mount("tmpfs", "/sys/fs/cgroup", "tmpfs", ["mode=755"])] + [
+        Mount(mount.fstype, mount.point, mount.fstype, _controllers(mount)) for mount in found
+    ]
+
+
+def _controllers(mount: procfs.MountInfo) -> list[str]:
+    """The words that name a hierarchy; its other options cannot be given again."""
+    if mount.fstype == "cgroup2":
+        return []
+    other = ("rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods")
+    words = [word for word in mount.super_options if word not in other]
+    return [word for word in words if not word.startswith("release_agent=")]
+
+
+def enter_root(spec: Spec) -> None:
+    """Assemble it in the stage directory, then make it the root of this mount namespace."""
+    mounts.make_private("/")
+    operations = plan(spec)
+    Mount("tmpfs", spec.stage, "tmpfs", [f"size={max(1, spec.memory_mib // 2)}m"]).perform()
+    for name in ("upper", "work", "root"):
+        os.mkdir(f"{spec.stage}/{name}")
+    root = f"{spec.stage}/root"
+    layers = ["lowerdir=/", f"upperdir={spec.stage}/upper", f"workdir={spec.stage}/work"]
+    Mount("overlay", root, "overlay", layers).perform()
+    mounts.perform(operations, root)
+    rootfs.pivot(root)
+
+
+# ---- init ---------------------------------------------------------------------
+
+
+class Init:
+    """Process 1 of the machine: `names` and wait statuses of what it forked, by pid."""
+
+    def __init__(self, spec: Spec, sock: socket.socket) -> None:
+        self.spec, self.sock = spec, sock
+        self.names = {1: "init"}
+        self.statuses: dict[int, int] = {}
+        self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def loop(self) -> None:
+        """Until the kernel is gone: reap whenever something ends, answer whenever it asks."""
+        poll = select.poll()
+        for fd in (self.sock.fileno(), self._wake):
+            poll.register(fd, select.POLLIN)
+        while True:
+            ready = dict(poll.poll())
+            self.reap()
+            if self.sock.fileno() in ready:
+                message, fds = child_main.receive(self.sock, 3)
+                child_main.send(self.sock, self.answer(message, fds))
+                for fd in fds:
+                    os.close(fd)
+
+    def reap(self) -> None:
+        """Everyone who has ended, orphans too: their parent was not us, but they are ours now."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake, 4096)
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+                pid, status = ended
+                self.statuses[pid] = status
+                if pid not in self.names:
+                    del self.statuses[pid]
+
+    def answer(self, message: "dict[str, Any]", fds: list[int]) -> "dict[str, Any]":
+        try:
+            verb: Callable[..., dict[str, Any]] = VERBS[message.pop("do")]
+            return verb(self, fds, **message)
+        except Exception as error:
+            return {"error": child_main.describe(error)}
+
+    def fork(self, name: str, function: "Callable[[], object]") -> "dict[str, Any]":
+        """Run `function` in a new process of that name; it must not return."""
+        if pid := os.fork():
+            self.names[pid] = name
+            self.statuses.pop(pid, None)
+            return {"pid": pid}
+        code = 1
+        try:
+            self.sock.close()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.chdir("/")
+            function()
+            code = 0
+        finally:
+            os._exit(code)
+
+
+def _child(init: Init, fds: list[int], name: str) -> "dict[str, Any]":
+    def run() -> None:
+        raise_oom_score()
+        child_main.become(socket.socket(fileno=fds[0]), fds[1], name)
+
+    return init.fork(name, run)
+
+
+def raise_oom_score(value: int = 300) -> None:
+    """When memory is short the kernel shall take what learners run, not init or the victim."""
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write(str(value))
+
+
+def _victim(init: Init, fds: list[int]) -> "dict[str, Any]":
+    return init.fork("victim", lambda: tick(fds[0], fds[1]))
+
+
+def tick(sock: int, counter: int) -> "NoReturn":
+    """Add one to the number in `counter`, fifty times a second, as long as it lives."""
+    os.setsid()
+    child_main.title("victim")
+    child_main.send(socket.socket(fileno=sock), {"hello": "victim"})
+    with mmap.mmap(counter, 8) as shared:
+        while True:
+            time.sleep(0.02)
+            struct.pack_into("Q", shared, 0, struct.unpack_from("Q", shared)[0] + 1)
+
+
+def _status(init: Init, fds: list[int], pid: int) -> "dict[str, Any]":
+    init.reap()
+    return {"status": init.statuses.get(pid)}
+
+
+def _processes(init: Init, fds: list[int]) -> "dict[str, Any]":
+    """[pid, name or "", command] of every process in this machine's /proc."""
+    init.reap()
+    found = []
+    for pid in procfs.pids():
+        with contextlib.suppress(ProcessLookupError):
+            words = procfs.read(pid, "cmdline").rstrip("\0").split("\0")
+            command = " ".join(words) or f"[{procfs.read(pid, 'comm').strip()}]"
+            found.append([pid, init.names.get(pid, ""), command])
+    return {"processes": found}
+
+
+VERBS: "dict[str, Callable[..., dict[str, Any]]]" = {
+    "child": _child,
+    "victim": _victim,
+    "status": _status,
+    "processes": _processes,
+}
+
+
+def first_process(spec: Spec, sock: socket.socket) -> None:
+    """What runs as pid 1: set the machine up, say hello, serve."""
+    try:
+        os.setsid()
+        sethostname(HOSTNAME)
+        bring_up_lo()
+        enter_root(spec)
+        os.environ.clear()
+        os.environ.update(PATH=spec.path, HOME="/root", LANG="C.UTF-8")
+        child_main.title("init")
+        init = Init(spec, sock)
+    except Exception as error:
+        child_main.send(sock, {"error": child_main.describe(error)})
+        return
+    child_main.send(sock, {"hello": "init"})
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        init.loop()
+
+
+def main() -> None:
+    """Arguments: the Spec as JSON, descriptor of the socket. Ends when the machine does."""
+    spec, sock = Spec(sys.argv[1]), socket.socket(fileno=int(sys.argv[2]))
+    sock.set_inheritable(False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        cgroups.open(spec.group).add()
+    except Exception as error:
+        child_main.send(sock, {"error": child_main.describe(error)})
+        return
+    with spawn(KINDS, lambda: first_process(spec, sock)) as init:
+        sock.close()
+        init.wait()
