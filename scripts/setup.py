@@ -28,6 +28,7 @@ LOG = os.path.join(CHECKOUT, "build", "setup.log")
 VENV_PYTHON = os.path.join(CHECKOUT, ".venv", "bin", "python")
 STAMP = os.path.join(CHECKOUT, ".venv", "labkit-setup.json")
 TOOLS = os.path.join(CHECKOUT, ".tools")
+OS_RELEASE = "/etc/os-release"
 OLDEST = (3, 11)
 PYTHONS = ("python3.13", "python3.12", "python3.11", "python3")
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -115,7 +116,7 @@ def wait(child):
 def words():
     """What this machine is called in the list's `where` column."""
     release = {}
-    with open("/etc/os-release") as file:
+    with open(OS_RELEASE) as file:
         for line in file:
             key, _, value = line.strip().partition("=")
             release[key] = value.strip("\"'")
