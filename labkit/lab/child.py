@@ -9,7 +9,6 @@ one thread. Here: asking a child and telling what happened to it. The program it
 and its picture: labkit.lab.child_main. World.child() makes children inside the sandboxed machine.
 """
 
-import builtins
 import contextlib
 import os
 import select
@@ -25,28 +24,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from labkit.errors import InvalidParameter, LabkitError, Unavailable
+from labkit.errors import InvalidParameter, Unavailable
 from labkit.lab import child_main
+from labkit.lab.child_answer import Collector, Output, readable, rebuild
 from labkit.linux import procfs
 from labkit.linux.syscalls import pidfd_open, pidfd_send_signal
 
 TIMEOUT = 20.0  #: seconds that one run may take
-KEEP = 1 << 20  #: bytes of output that one run may show
 
 #: the directory that holds the package; -I and -S leave it out of sys.path
 PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
-
-
-class Output(str):
-    """What a run has written. As the last line of a cell it shows itself, as print would."""
-
-    def _ipython_display_(self) -> None:
-        if self:
-            print(self, end="" if self.endswith("\n") else "\n")
-
-
-class ChildError(LabkitError):
-    """An exception of a child whose type exists only there."""
 
 
 class Child:
@@ -99,7 +86,7 @@ class Child:
     @property
     def alive(self) -> bool:
         """Is the process there, whether it listens or not?"""
-        return self._pidfd >= 0 and not _readable(self._pidfd, 0)
+        return self._pidfd >= 0 and not readable(self._pidfd, 0)
 
     def namespaces(self) -> dict[str, int]:
         """Kind -> inode of its eight namespaces, read from outside."""
@@ -130,7 +117,7 @@ class Child:
         with self._lock:
             self._refuse_gone()
             self._ooms = self._oom_kills()
-            collected = _Collector(self._output)
+            collected = Collector(self._output)
             try:
                 child_main.send(self._sock, message)
                 self._await(collected, time.monotonic() + timeout, timeout)
@@ -147,7 +134,7 @@ class Child:
             raise self._with_output(rebuild(answer["error"], self.name), collected) from None
         return collected.text(), answer
 
-    def _await(self, collected: "_Collector", deadline: float, timeout: float) -> None:
+    def _await(self, collected: "Collector", deadline: float, timeout: float) -> None:
         """Until the answer begins to arrive, gather output; the child ends if it takes too long."""
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
@@ -164,7 +151,7 @@ class Child:
                 self._end = f"child {self.name!r} was ended after {timeout:g} s without an answer"
                 raise TimeoutError(f"{self._end}; what it had set up is gone")
 
-    def _interrupt(self, collected: "_Collector") -> None:
+    def _interrupt(self, collected: "Collector") -> None:
         """The learner pressed stop: the code gets SIGINT, and two seconds to be done with it."""
         with contextlib.suppress(OSError):
             pidfd_send_signal(self._pidfd, signal.SIGINT)
@@ -177,7 +164,7 @@ class Child:
         print(collected.text(), end="")
 
     @staticmethod
-    def _with_output(error: BaseException, collected: "_Collector") -> BaseException:
+    def _with_output(error: BaseException, collected: "Collector") -> BaseException:
         collected.drain()
         error.output = collected.text()  # type: ignore[attr-defined]
         return error
@@ -194,7 +181,7 @@ class Child:
 
     def _gone(self) -> Unavailable:
         """The socket closed, or the process is no more: find out which, and why."""
-        if not _readable(self._pidfd, 1.0):
+        if not readable(self._pidfd, 1.0):
             command = procfs.read(self.pid, "comm").strip()
             self._end = (
                 f"child {self.name!r} listens no more: it became {command!r}, or closed its socket"
@@ -221,7 +208,7 @@ class Child:
                 os.killpg(self.pid, signal.SIGKILL)
             with contextlib.suppress(ProcessLookupError):
                 pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        _readable(self._pidfd, 5.0)
+        readable(self._pidfd, 5.0)
 
     def stop(self) -> None:
         """End the child and what it started; a second time is no error."""
@@ -292,63 +279,3 @@ def _popen_status(process: "subprocess.Popen[bytes]") -> int | None:
         code = process.wait(5)
         return -code if code < 0 else code << 8
     return None
-
-
-def _readable(fd: int, seconds: float) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
-
-
-# ---- what comes back ---------------------------------------------------------
-
-
-class _Collector:
-    """Bytes of the output pipe; beyond KEEP they are read, so that nobody blocks, and dropped."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.kept = bytearray()
-        self.dropped = 0
-
-    def read(self) -> bool:
-        """One read; False when every writer is gone."""
-        try:
-            part = os.read(self.fd, 65536)
-        except BlockingIOError:
-            return True
-        room = max(0, KEEP - len(self.kept))
-        self.kept += part[:room]
-        self.dropped += len(part[room:])
-        return bool(part)
-
-    def drain(self) -> None:
-        """What is there now; a writer that never stops cannot hold us."""
-        deadline = time.monotonic() + 1
-        while _readable(self.fd, 0) and time.monotonic() < deadline and self.read():
-            pass
-
-    def text(self) -> Output:
-        text = self.kept.decode(errors="replace")
-        return Output(text + f"\n[{self.dropped} more bytes]\n" if self.dropped else text)
-
-
-def rebuild(described: dict[str, Any], name: str) -> BaseException:
-    """The exception that child_main.describe describes, as the same type where it exists here."""
-    kind = described["type"]
-    found = vars(builtins).get(kind) or child_main.KIT_ERRORS.get(kind)
-    error: BaseException = ChildError(f"{kind}: {described['message']}")
-    if isinstance(found, type) and issubclass(found, BaseException):
-        with contextlib.suppress(TypeError):  # one that wants other arguments
-            error = found(*described.get("arguments", [described["message"]]))
-    _shorten(error, described, name)
-    return error
-
-
-def _shorten(error: BaseException, described: dict[str, Any], name: str) -> None:
-    """IPython shows what _render_traceback_ returns; frames of the notebook kernel are no news."""
-    where = [f"  child {name}, {line}" for line in described["lines"]]
-    lines = [*where, f"{described['type']}: {described['message']}"]
-    for line in where:
-        error.add_note(line.strip())
-    error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]

@@ -18,26 +18,22 @@ that code and ends there.
 import ast
 import contextlib
 import ctypes
-import errno
 import json
 import os
 import signal
 import socket
 import struct
 import sys
-import time
 
 import labkit.errors
-from labkit.linux import constants, procfs, syscalls
-from labkit.linux.constants import MountFlag, Prctl
-from labkit.linux.procfs import namespaces
+from labkit.lab.child_names import exit_code, flush, last_words, leave, ready_names
+from labkit.linux import procfs, syscalls
+from labkit.linux.constants import Prctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from enum import IntEnum, IntFlag
     from types import CodeType
-    from typing import Any, NoReturn, TextIO
+    from typing import Any, TextIO
 
 Message = dict[str, "Any"]
 
@@ -77,68 +73,6 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
-
-
-# ---- names that are ready in the child ---------------------------------------
-
-#: prefix of the C name -> the enum that holds the numbers
-_PREFIXES: "dict[str, type[IntFlag] | type[IntEnum]]" = {
-    "CLONE_": constants.CloneFlag,
-    "MS_": constants.MountFlag,
-    "MNT_": constants.UmountFlag,
-    "MOUNT_ATTR_": constants.MountAttr,
-    "OPEN_TREE_": constants.OpenTree,
-    "MOVE_MOUNT_": constants.MoveMount,
-    "AT_": constants.At,
-    "PR_": constants.Prctl,
-}
-
-_WRAPPERS = (
-    "unshare setns pivot_root sethostname setdomainname mount umount2 open_tree move_mount "
-    "mount_setattr MountAttributes fsopen fsconfig fsmount clone3 CloneArgs pidfd_open "
-    "pidfd_send_signal pidfd_getfd prctl close_range"
-).split()
-
-
-def ready_names() -> "dict[str, Any]":
-    """The namespace in which sent code runs: system calls, flags, modules and four helpers."""
-    names: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
-    for module in (os, sys, signal, time, json, errno, struct, ctypes, socket, procfs):
-        names[module.__name__.rpartition(".")[2]] = module
-    for name in _WRAPPERS:
-        names[name] = getattr(syscalls, name)
-    for prefix, family in _PREFIXES.items():
-        names.update((prefix + flag, member) for flag, member in family.__members__.items())
-    helpers = (sh, spawn, gethostname, namespaces, contextlib.suppress)
-    return names | {helper.__name__: helper for helper in helpers}
-
-
-def sh(command: str) -> None:
-    """Run a shell command; it shares this process's namespaces, root, directory and output."""
-    flush()
-    pid = os.posix_spawnp("sh", ["sh", "-c", command], os.environ)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if code < 0:
-        print(f"[ended by {signal.Signals(-code).name}]")
-    elif code:
-        print(f"[exit code {code}]")
-
-
-def spawn(function: "Callable[..., object]", *arguments: object) -> int:
-    """Fork: `function` runs in the new process, which ends with it; its pid comes back at once."""
-    if pid := os.fork():
-        return pid
-    code = 0
-    try:
-        function(*arguments)
-    except BaseException as error:
-        code = _last_words(error)
-    leave(code)
-
-
-def gethostname() -> str:
-    """The host name that this process sees, uname(2)."""
-    return os.uname().nodename
 
 
 # ---- running what was sent ---------------------------------------------------
@@ -185,7 +119,7 @@ def _execute(message: Message, names: "dict[str, Any]", forked: Forked, filename
         leave(exit_code(error))
     except BaseException as error:
         if forked.copy:
-            leave(_last_words(error))
+            leave(last_words(error))
         answer = {"error": describe(error, message.get("run", ""))}
     if forked.copy:
         leave(0)
@@ -207,14 +141,6 @@ def _value(expression: str, names: "dict[str, Any]", filename: str) -> object:
     value = eval(compile(expression.strip(), filename, "eval"), names)
     json.dumps(value)  # TypeError here, in the child's words, and not in the loop
     return value
-
-
-def exit_code(error: SystemExit) -> int:
-    """What Python itself makes of sys.exit(argument)."""
-    if error.code is None or isinstance(error.code, int):
-        return (error.code or 0) & 0xFF
-    print(error.code, file=sys.stderr)
-    return 1
 
 
 # ---- exceptions --------------------------------------------------------------
@@ -255,14 +181,6 @@ def _lines(error: BaseException, source: list[str]) -> list[str]:
     return found
 
 
-def _last_words(error: BaseException) -> int:
-    """A forked process has nobody to tell but its output."""
-    if isinstance(error, SystemExit):
-        return exit_code(error)
-    print(f"[process {os.getpid()}] {type(error).__name__}: {error}", file=sys.stderr)
-    return 1
-
-
 # ---- becoming the child ------------------------------------------------------
 
 
@@ -300,19 +218,6 @@ def _stream(fd: int) -> "TextIO":
     return open(fd, "w", 1, "utf-8", "backslashreplace", closefd=False)
 
 
-def flush() -> None:
-    """Whatever waits in Python's buffers; a pipe or terminal that is gone is no error here."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-
-
-def leave(code: int) -> "NoReturn":
-    """_exit(2), after a flush: no clean-up of ours in a copy."""
-    flush()
-    os._exit(code)
-
-
 def become(sock: socket.socket, output: int, name: str) -> None:
     """Set the process up as child `name` and serve; ends the process."""
     os.setsid()
@@ -344,5 +249,3 @@ KIT_ERRORS = {
     for name, value in vars(labkit.errors).items()
     if isinstance(value, type) and issubclass(value, labkit.errors.LabkitError)
 }
-
-__all__ = ["KIT_ERRORS", "MountFlag", "become", "describe", "main", "receive", "send", "title"]

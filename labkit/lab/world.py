@@ -17,21 +17,20 @@ The empty cgroups and the disk directory stay for the ledger.
 import contextlib
 import json
 import os
-import select
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 import threading
-import time
 from typing import Any, Protocol
 
 from labkit import cgroups
 from labkit.cgroups import Cgroup, DeviceRule, Limits
-from labkit.errors import Conflict, LabkitError, Unavailable
+from labkit.errors import LabkitError, Unavailable
 from labkit.lab import base, child_main, world_main
-from labkit.lab.child import PACKAGE_ROOT, Child, channel, check_name, hello, program, rebuild
+from labkit.lab.child import PACKAGE_ROOT, Child, channel, check_name, hello, program
+from labkit.lab.child_answer import readable, rebuild
+from labkit.lab.victim import Victim
 from labkit.lab.world_main import DISK, SCRATCH
 from labkit.linux import procfs
 from labkit.linux.syscalls import pidfd_open
@@ -85,7 +84,7 @@ class World:
         self._ledger = ledger or NoRecord()
         self._lock = threading.Lock()
         self._children: dict[str, Child] = {}
-        self._undo = contextlib.ExitStack()
+        self.undo = contextlib.ExitStack()
         with contextlib.ExitStack() as failed:
             failed.callback(self.close)
             self._make_groups(Limits(memory_max=memory_mib << 20, pids_max=pids))
@@ -107,15 +106,15 @@ class World:
     def _own(self, name: str, limits: Limits | None = None) -> Cgroup:
         self._ledger.record("cgroup", name)
         group = cgroups.create(name, limits)
-        self._undo.callback(self._ledger.forget, "cgroup", name)
-        self._undo.callback(group.close)
+        self.undo.callback(self._ledger.forget, "cgroup", name)
+        self.undo.callback(group.close)
         return group
 
     def _start(self, memory_mib: int) -> None:
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._sock = ours
-        self._undo.callback(ours.close)
+        self.undo.callback(ours.close)
         spec = json.dumps(self._spec(memory_mib))
         with theirs:
             process = subprocess.Popen(
@@ -123,11 +122,11 @@ class World:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        self._undo.callback(_reap, process)
-        self._undo.callback(self.cgroup.kill)
+        self.undo.callback(_reap, process)
+        self.undo.callback(self.cgroup.kill)
         self.pid = hello(ours, "the machine's init")
         self._pidfd = pidfd_open(self.pid)
-        self._undo.callback(os.close, self._pidfd)
+        self.undo.callback(os.close, self._pidfd)
         self._settle(process.pid)
 
     def _settle(self, helper: int) -> None:
@@ -161,13 +160,14 @@ class World:
         self._ledger.record("path", path)
         shutil.rmtree(path, ignore_errors=True)
         os.makedirs(path)
-        self._undo.callback(self._ledger.forget, "path", path)
-        self._undo.callback(shutil.rmtree, path)
+        self.undo.callback(self._ledger.forget, "path", path)
+        self.undo.callback(shutil.rmtree, path)
         return path
 
     # ---- asking init --------------------------------------------------------
 
-    def _ask(self, verb: str, fds: list[int] | None = None, **arguments: object) -> Any:
+    def ask(self, verb: str, fds: list[int] | None = None, **arguments: object) -> Any:
+        """One request to init, a verb of world_main.VERBS; Unavailable when the world has ended."""
         with self._lock:
             if not self.alive:
                 raise Unavailable(f"world {self.name!r} has ended")
@@ -182,7 +182,8 @@ class World:
 
     @property
     def alive(self) -> bool:
-        return self._sock.fileno() >= 0
+        """Does its init run?"""
+        return self._sock.fileno() >= 0 and not readable(self._pidfd, 0)
 
     def child(self, name: str) -> Child:
         """The child of that name: made when it is first asked for, and anew when it has ended."""
@@ -198,7 +199,7 @@ class World:
     def _make_child(self, name: str) -> Child:
         ours, theirs, output, pipe = channel()
         try:
-            inside = self._ask("child", [theirs.fileno(), pipe], name=name)["pid"]
+            inside = self.ask("child", [theirs.fileno(), pipe], name=name)["pid"]
         except BaseException:
             ours.close()
             os.close(output)
@@ -210,7 +211,7 @@ class World:
 
     def _status_of(self, inside: int) -> int | None:
         try:
-            status: int | None = self._ask("status", pid=inside)["status"]
+            status: int | None = self.ask("status", pid=inside)["status"]
         except Unavailable:
             return None
         return status
@@ -231,7 +232,7 @@ class World:
 
         Children go by their name, others are process#1, process#2.
         """
-        found = self._ask("processes")["processes"]
+        found = self.ask("processes")["processes"]
         numbers = iter(range(1, len(found) + 1))
         return [(name or f"process#{next(numbers)}", command) for _, name, command in found]
 
@@ -246,7 +247,7 @@ class World:
         for child in self._children.values():
             child.stop()
         self._children.clear()
-        self._undo.close()
+        self.undo.close()
 
     def __enter__(self) -> "World":
         return self
@@ -256,59 +257,6 @@ class World:
 
     def __repr__(self) -> str:
         return f"<World {self.name} {'running' if self.alive else 'ended'}>"
-
-
-class Victim:
-    """The neighbour who must not be hurt: a process in the machine that counts, 50 times a second.
-
-    The number lies in memory that both sides share, so looking at it disturbs nobody.
-    """
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._counter = os.memfd_create("ticks", os.MFD_CLOEXEC)
-        world._undo.callback(os.close, self._counter)
-        os.ftruncate(self._counter, 8)
-        self._pidfd = -1
-        self.start()
-
-    def start(self) -> None:
-        """Start it (again); Conflict while it lives. It counts on from where it was."""
-        if self.alive:
-            raise Conflict("the victim is alive")
-        ours, theirs = socket.socketpair()
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        with ours, theirs:
-            self._world._ask("victim", [theirs.fileno(), self._counter])
-            theirs.close()
-            self.pid = hello(ours, "the victim")
-        self._pidfd = pidfd_open(self.pid)
-        self._world._undo.callback(os.close, self._pidfd)
-
-    @property
-    def alive(self) -> bool:
-        if self._pidfd < 0 or not self._world.alive:
-            return False
-        poll = select.poll()
-        poll.register(self._pidfd, select.POLLIN)
-        return not poll.poll(0)
-
-    def ticks(self) -> int:
-        """How far it has counted."""
-        return int(struct.unpack("Q", os.pread(self._counter, 8, 0))[0])
-
-    def ticking(self, *, within: float = 2.0) -> bool:
-        """Does it count on? Looks until it does, or for `within` seconds."""
-        before, deadline = self.ticks(), time.monotonic() + within
-        while self.ticks() == before and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return self.ticks() > before
-
-    def rate(self, *, seconds: float = 0.5) -> float:
-        """Ticks per second, measured now; unharmed it is nearly 50."""
-        before, start = self.ticks(), time.monotonic()
-        time.sleep(seconds)
-        return (self.ticks() - before) / (time.monotonic() - start)
 
 
 def _reap(process: "subprocess.Popen[bytes]") -> None:
