@@ -58,10 +58,18 @@ class Lab:
         self.number, self._pid = number, os.getpid()
         self.instance, self.names, self.progress = Instance(), Names(), Progress()
         self._world: World | None = None
+        self._limits = (256, 128)
         self._exercises: dict[str, Exercise] = {}
         self.leftovers: list[Outcome] = []
         self._take_a_seat()
         atexit.register(self.close)
+
+    @classmethod
+    def current(cls) -> "Lab":
+        """The lab of this kernel; NotFound before the first Lab(...)."""
+        if cls._current is None or cls._current._pid != os.getpid():
+            raise NotFound("no lab is open: run the cell that says lab = Lab(...) first")
+        return cls._current
 
     def __repr__(self) -> str:
         return f"Lab {self.number}"
@@ -78,20 +86,28 @@ class Lab:
     # ---- experiments ----
 
     def world(self, memory_mib: int | None = None, pids: int | None = None) -> "World":
-        """The sandboxed machine: 256 MiB and 128 processes unless said otherwise.
+        """The sandboxed machine, at first use with 256 MiB and 128 processes.
 
-        Started at first use; started anew when it is gone, or when other limits are asked for.
+        Started anew when it is gone or when other limits are asked for; None is "as it is".
         """
         from labkit.lab.world import World
 
-        wanted = {"memory_mib": memory_mib or 256, "pids": pids or 128}
-        world = self._world
-        if world and world.alive and (not (memory_mib or pids) or wanted == self._limits):
-            return world
-        if world:
-            world.close()
-        self._limits = wanted if memory_mib or pids or not world else self._limits
-        self._world = World(self, **self._limits)
+        wanted = (
+            self._limits[0] if memory_mib is None else memory_mib,
+            self._limits[1] if pids is None else pids,
+        )
+        if self._world and self._world.alive and wanted == self._limits:
+            return self._world
+        if self._world:
+            self._world.close()
+        self._world = World(
+            self.owner,
+            memory_mib=wanted[0],
+            pids=wanted[1],
+            instance=self.instance,
+            ledger=self.ledger,
+        )
+        self._limits = wanted
         return self._world
 
     def predict(self, id: str, question: str, options: Sequence[str], answer: object) -> None:

@@ -214,8 +214,8 @@ class Live:
         ]
         if len(points) == 1:
             points.append(f"{WIDTH},{points[0].split(',')[1]}")
-        index = list(self._samples[-1]).index(name)
-        return f'<polyline fill="none" {_pen(index, name in self.limits)} points="{" ".join(points)}"/>'
+        pen = _pen(list(self._samples[-1]).index(name), name in self.limits)
+        return f'<polyline fill="none" {pen} points="{" ".join(points)}"/>'
 
 
 def _is_number(value: object) -> bool:

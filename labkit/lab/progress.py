@@ -9,17 +9,19 @@ A broken file is set aside and said so; where the folder cannot be written, prog
 memory and said so. Nothing here ever stops a lesson.
 """
 
+import argparse
 import contextlib
 import copy
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from labkit import store
 from labkit.lab import settings
+from labkit.lab.card import Card
 
 SCHEMA = 1
 State = dict[str, Any]
@@ -53,7 +55,8 @@ class Progress:
 
     def exercise(self, id: str) -> State:
         """{attempts, passed, hints, solution} of one exercise."""
-        return MARK | self.read()["exercises"].get(id, {})
+        entry: State = self.read()["exercises"].get(id, {})
+        return MARK | entry
 
     def mark(self, id: str, changes: State) -> None:
         """Change some of {attempts, passed, hints, solution}."""
@@ -68,9 +71,30 @@ class Progress:
         with self.change() as state:
             state["predictions"][id] = entry
 
+    def card(self) -> Card:
+        """What was passed, and what was predicted right, as facts."""
+        state = self.read()
+        passed = [id for id, mark in sorted(state["exercises"].items()) if mark.get("passed")]
+        said = [entry for entry in state["predictions"].values() if entry.get("revealed")]
+        right = sum(bool(entry.get("right")) for entry in said)
+        facts: dict[str, object] = {
+            "exercises passed": passed,
+            "predictions right": f"{right} of {len(said)}",
+        }
+        return Card("progress", facts, live={"kept in": self.path if self.stored else "memory"})
+
+    def map(self) -> Card:
+        """How much of `docker run` is owned so far."""
+        from labkit.lab.owned import owned
+
+        return owned(self)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        return self.card()._repr_mimebundle_()
+
     def read(self) -> State:
         """A copy of the whole state."""
-        return copy.deepcopy(self._memory) if self._memory is not None else self._load()
+        return self._load() if self._memory is None else copy.deepcopy(self._memory)
 
     @contextlib.contextmanager
     def change(self) -> Iterator[State]:
@@ -146,3 +170,13 @@ def _free(path: Path) -> Path:
         number += 1
         candidate = path.with_stem(f"{path.stem}-{number}")
     return candidate
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`labkit progress`: what was passed and predicted, and how much of docker run is owned."""
+    description = "Show the exercises passed and the predictions made, and what they add up to."
+    argparse.ArgumentParser(prog="labkit progress", description=description).parse_args(arguments)
+    progress = Progress()
+    print(progress.card().text)
+    print(progress.map().text)
+    return 0
