@@ -54,10 +54,10 @@ class IoMax(Record):
         riops: float | None = None,
         wiops: float | None = None,
     ) -> None:
-        self.rbps = whole("io_max rbps", rbps, "bytes per second", 1)
-        self.wbps = whole("io_max wbps", wbps, "bytes per second", 1)
-        self.riops = whole("io_max riops", riops, "operations per second", 1)
-        self.wiops = whole("io_max wiops", wiops, "operations per second", 1)
+        self.rbps = whole("io_max rbps", rbps, " of bytes per second", 1)
+        self.wbps = whole("io_max wbps", wbps, " of bytes per second", 1)
+        self.riops = whole("io_max riops", riops, " of operations per second", 1)
+        self.wiops = whole("io_max wiops", wiops, " of operations per second", 1)
 
 
 class Limits(Record):
@@ -93,18 +93,20 @@ class Limits(Record):
         cpus: str | None = None,
         io_max: dict[str, IoMax] | None = None,
     ) -> None:
-        self.memory_max = whole("memory_max", memory_max, "bytes", PAGE)
-        self.memory_swap_max = whole("memory_swap_max", memory_swap_max, "bytes", 0)
-        self.memory_high = whole("memory_high", memory_high, "bytes", PAGE)
-        self.memory_low = whole("memory_low", memory_low, "bytes", 0)
+        self.memory_max = whole("memory_max", memory_max, " of bytes", PAGE)
+        self.memory_swap_max = whole("memory_swap_max", memory_swap_max, " of bytes", 0)
+        self.memory_high = whole("memory_high", memory_high, " of bytes", PAGE)
+        self.memory_low = whole("memory_low", memory_low, " of bytes", 0)
         self.memory_oom_group = memory_oom_group
         self.cpu_max = _cpu_max(cpu_max)
-        self.cpu_weight = whole("cpu_weight", cpu_weight, "shares", 1, 10_000)
-        self.pids_max = whole("pids_max", pids_max, "processes", 0)
+        self.cpu_weight = whole("cpu_weight", cpu_weight, "", 1, 10_000)
+        self.pids_max = whole("pids_max", pids_max, " of processes", 0)
         self.cpus = cpus
-        self.io_max = io_max
+        self.io_max = _io_max(io_max)
         if memory_oom_group not in (None, True, False):
-            raise InvalidParameter(f"memory_oom_group must be True or False, {memory_oom_group!r}")
+            raise InvalidParameter(
+                f"memory_oom_group must be True or False, not {memory_oom_group!r}"
+            )
         if cpus is not None:
             cpu_list(cpus)
 
@@ -127,7 +129,7 @@ def whole(
     if number and value // 1 == value and least <= value <= most:
         return int(value)
     bounds = f"{least} to {most}" if most < math.inf else f"{least} or more, or math.inf"
-    raise InvalidParameter(f"{name} must be a whole number of {unit}, {bounds}, not {value!r}")
+    raise InvalidParameter(f"{name} must be a whole number{unit}, {bounds}, not {value!r}")
 
 
 def _cpu_max(value: float | None) -> float | None:
@@ -146,6 +148,14 @@ def show_limit(value: float, unlimited: str) -> str:
 def parse_limit(text: str) -> float:
     """The number in a file such as pids.max, in which "max" is no limit."""
     return math.inf if text == "max" else int(text)
+
+
+def _io_max(value: dict[str, IoMax] | None) -> dict[str, IoMax] | None:
+    if value is None or (
+        isinstance(value, dict) and all(isinstance(ceilings, IoMax) for ceilings in value.values())
+    ):
+        return value
+    raise InvalidParameter(f"io_max must be a dictionary from 'MAJ:MIN' to IoMax, not {value!r}")
 
 
 # ---- what the machine must have ---------------------------------------------
