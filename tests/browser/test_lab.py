@@ -1,0 +1,38 @@
+"""A learner's browser: JupyterLab as `make lab` starts it, opened, run and moved by keyboard."""
+
+import pytest
+
+from tests.browser.page import Lab
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+
+def test_the_printed_address_opens_notebook_00(lab: Lab) -> None:
+    lab.open()
+    assert lab.path == "00-start-here.ipynb"
+    lab.screenshot("00-start-here")
+    assert lab.errors == []
+
+
+def test_no_page_asks_another_host_for_anything(lab: Lab) -> None:
+    lab.open()
+    lab.page.wait_for_timeout(3000)  # what JupyterLab fetches late: news, updates, fonts
+    assert lab.hosts == {"127.0.0.1"}
+
+
+def test_there_is_no_question_about_news(lab: Lab) -> None:
+    lab.open()
+    lab.page.wait_for_timeout(2000)
+    assert lab.page.locator(".Toastify__toast").count() == 0
+
+
+def test_a_slider_moves_by_keyboard_and_the_kernel_follows(lab: Lab) -> None:
+    lab.open("90-slider.ipynb")
+    lab.run_all()
+    assert lab.uncaught() == []
+    assert lab.press("memory", "ArrowRight", times=3) == 67
+    assert lab.press("memory", "ArrowLeft") == 66
+    field = lab.page.locator(".widget-text input[type=number]").last
+    assert field.input_value() == "66"
+    lab.screenshot("slider")
+    assert lab.errors == []
