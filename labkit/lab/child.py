@@ -11,7 +11,6 @@ and its picture: labkit.lab.child_main. World.child() makes children inside the 
 
 import contextlib
 import os
-import select
 import signal
 import socket
 import struct
@@ -19,7 +18,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,7 +118,7 @@ class Child:
             collected = Collector(self._output)
             try:
                 child_main.send(self._sock, message)
-                self._await(collected, time.monotonic() + timeout, timeout)
+                self._await(collected, timeout)
                 answer, _ = child_main.receive(self._sock)
             except TimeoutError as error:
                 raise self._with_output(error, collected) from None
@@ -134,29 +132,19 @@ class Child:
             raise self._with_output(rebuild(answer["error"], self.name), collected) from None
         return collected.text(), answer
 
-    def _await(self, collected: "Collector", deadline: float, timeout: float) -> None:
+    def _await(self, collected: Collector, timeout: float) -> None:
         """Until the answer begins to arrive, gather output; the child ends if it takes too long."""
-        poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
-        poll.register(self._output, select.POLLIN)
-        while True:
-            left = deadline - time.monotonic()
-            ready = dict(poll.poll(max(0, left) * 1000))
-            if self._output in ready and not collected.read():
-                poll.unregister(self._output)
-            if self._sock.fileno() in ready:
-                return
-            if left <= 0:
-                self._kill()
-                self._end = f"child {self.name!r} was ended after {timeout:g} s without an answer"
-                raise TimeoutError(f"{self._end}; what it had set up is gone")
+        if not collected.until(self._sock, timeout):
+            self._kill()
+            self._end = f"child {self.name!r} was ended after {timeout:g} s without an answer"
+            raise TimeoutError(f"{self._end}; what it had set up is gone")
 
     def _interrupt(self, collected: "Collector") -> None:
         """The learner pressed stop: the code gets SIGINT, and two seconds to be done with it."""
         with contextlib.suppress(OSError):
             pidfd_send_signal(self._pidfd, signal.SIGINT)
         try:
-            self._await(collected, time.monotonic() + 2, 2)
+            self._await(collected, 2)
             child_main.receive(self._sock)
         except (TimeoutError, EOFError, OSError):
             self._end = f"child {self.name!r} was ended when the cell was interrupted"

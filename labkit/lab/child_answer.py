@@ -8,6 +8,7 @@ import builtins
 import contextlib
 import os
 import select
+import socket
 import time
 from typing import Any
 
@@ -53,6 +54,22 @@ class Collector:
         self.kept += part[:room]
         self.dropped += len(part[room:])
         return bool(part)
+
+    def until(self, sock: socket.socket, seconds: float) -> bool:
+        """Read until something arrives at `sock`; False when nothing did in that time."""
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        poll.register(self.fd, select.POLLIN)
+        deadline = time.monotonic() + seconds
+        while True:
+            left = deadline - time.monotonic()
+            ready = dict(poll.poll(max(0, left) * 1000))
+            if self.fd in ready and not self.read():
+                poll.unregister(self.fd)
+            if sock.fileno() in ready:
+                return True
+            if left <= 0:
+                return False
 
     def drain(self) -> None:
         """What is there now; a writer that never stops cannot hold us."""

@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from labkit import cgroups
@@ -30,6 +31,7 @@ from labkit.errors import LabkitError, Unavailable
 from labkit.lab import base, child_main, world_main
 from labkit.lab.child import PACKAGE_ROOT, Child, channel, check_name, hello, program
 from labkit.lab.child_answer import readable, rebuild
+from labkit.lab.sandbox import KINDS, Sandbox
 from labkit.lab.victim import Victim
 from labkit.lab.world_main import DISK, SCRATCH
 from labkit.linux import procfs
@@ -226,6 +228,16 @@ class World:
     def group(self, name: str, limits: Limits | None = None) -> Cgroup:
         """A new cgroup below the machine's; it ends with the world, or by its own close()."""
         return self._own(f"{self.cgroup.name}/{name}", limits)
+
+    def inner_name(self, group: Cgroup) -> str:
+        """The name that a group of this world has for those inside, who see the machine as root."""
+        return group.name.removeprefix(f"{self.cgroup.name}/")
+
+    def sandbox(
+        self, argv: Sequence[str] | str, kinds: Iterable[str] = KINDS, **options: Any
+    ) -> Sandbox:
+        """A container inside the machine: see labkit.lab.sandbox.Sandbox for the options."""
+        return Sandbox(argv, kinds, world=self, **options)
 
     def processes(self) -> list[tuple[str, str]]:
         """(alias, command) of every process, oldest first, as /proc of the machine has it.

@@ -22,11 +22,12 @@ import sys
 import time
 
 from labkit import cgroups, mounts, rootfs
-from labkit.lab import child_main
+from labkit.lab import child_main, sandbox_main
 from labkit.linux import procfs
 from labkit.linux.syscalls import sethostname
 from labkit.mounts import Mount
 from labkit.namespaces import bring_up_lo
+from labkit.overlay import Overlay
 from labkit.spawn import spawn
 
 TYPE_CHECKING = False
@@ -140,8 +141,7 @@ def enter_root(spec: Spec) -> None:
     for name in ("upper", "work", "root"):
         os.mkdir(f"{spec.stage}/{name}")
     root = f"{spec.stage}/root"
-    layers = ["lowerdir=/", f"upperdir={spec.stage}/upper", f"workdir={spec.stage}/work"]
-    Mount("overlay", root, "overlay", layers).perform()
+    Overlay(["/"], f"{spec.stage}/upper", f"{spec.stage}/work").perform(root)
     mounts.perform(operations, root)
     rootfs.pivot(root)
 
@@ -218,6 +218,17 @@ def _child(init: Init, fds: list[int], name: str) -> "dict[str, Any]":
     return init.fork(name, run)
 
 
+def _sandbox(init: Init, fds: list[int], spec: "dict[str, Any]") -> "dict[str, Any]":
+    def run() -> None:
+        raise_oom_score()
+        child_main.title("sandbox")
+        os.makedirs(spec["stage"], exist_ok=True)
+        sock = socket.socket(fileno=fds[0])
+        sandbox_main.report_errors(sandbox_main.Spec(spec), sock, fds[1])
+
+    return init.fork("sandbox", run)
+
+
 def raise_oom_score(value: int = 300) -> None:
     """When memory is short the kernel shall take what learners run, not init or the victim."""
     with open("/proc/self/oom_score_adj", "w") as file:
@@ -258,6 +269,7 @@ def _processes(init: Init, fds: list[int]) -> "dict[str, Any]":
 
 VERBS: "dict[str, Callable[..., dict[str, Any]]]" = {
     "child": _child,
+    "sandbox": _sandbox,
     "victim": _victim,
     "status": _status,
     "processes": _processes,
