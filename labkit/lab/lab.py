@@ -92,6 +92,7 @@ class Lab:
         """
         from labkit.lab.world import World
 
+        self._check_open()
         wanted = (
             self._limits[0] if memory_mib is None else memory_mib,
             self._limits[1] if pids is None else pids,
@@ -128,6 +129,7 @@ class Lab:
 
     def exercise(self, id: str) -> Exercise:
         """Set the stage of one exercise and print its task."""
+        self._check_open()
         if id.partition(".")[0] != self.number:
             raise NotFound(f"exercise {id!r} is not one of notebook {self.number}")
         kind = exercises.find(id)
@@ -165,13 +167,16 @@ class Lab:
         elif os.path.exists(self.ledger.path) and not self.ledger.entries:
             os.unlink(self.ledger.path)
 
+    def _check_open(self) -> None:
+        if Lab._current is not self:
+            raise Conflict(f'this lab is closed: run Lab("{self.number}") again')
+
     def _stop_all(self) -> None:
         from labkit.lab.live import Live
 
         Live.close_all()
         for exercise in reversed(list(self._exercises.values())):
             exercise.close()
-        self._exercises.clear()
         world, self._world = self._world, None
         if world:
             try:

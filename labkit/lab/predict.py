@@ -1,6 +1,6 @@
 """Predictions: written down before the experiment, scored after it, kept with the progress.
 
-The first prediction counts. One that is made or changed after the reveal is marked so.
+It may be changed until the reveal; one that is made after it does not count.
 """
 
 from collections.abc import Sequence
@@ -23,12 +23,14 @@ def predict(
         return
     choice = _option(id, options, answer)
     before = progress.prediction(id)
-    if choice != before.get("choice"):
-        when = "after" if before.get("revealed") else "before"
-        first = before.get("first", choice) if when == "after" else choice
-        entry = {"choice": choice, "when": when, "first": first}
-        progress.predict(id, before | entry | {"options": list(options)})
+    first = before.get("choice") if before.get("revealed") else None
     print(f"[predicted] {_letter(options, choice)}) {choice}")
+    if first is None:
+        when = "after" if before.get("revealed") else "before"
+        entry = {"choice": choice, "when": when, "options": list(options)}
+        progress.predict(id, before | entry)
+    elif first != choice:
+        print(f"    changed after the reveal: what you said first counts, {first}")
 
 
 def reveal(progress: Progress, id: str, truth: object) -> None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 
 from labkit.errors import InvalidParameter
@@ -22,6 +23,9 @@ def record(name: str, value: object) -> None:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InvalidParameter(f"record {name!r} cannot hold {value!r}: {error}") from None
+    if not InteractiveShell.initialized():  # a script: there is no notebook to store it in
+        print(f"{name} = {value}")
+        return
     display({MIME: {"name": name, "value": value}, "text/plain": f"{name} = {value}"}, raw=True)
 
 
