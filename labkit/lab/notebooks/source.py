@@ -1,12 +1,13 @@
 """A notebook's source, jupytext py:percent, and its two readings.
 
 In a code cell, the lines between BEGIN and END belong to the solution: the attendee's notebook has
-not got them, the solved one has them without the markers. A line that starts with `#~ ` is the
+not got them, the solved one has them without the markers. A line that starts with `# ~ ` is the
 other way round. A cell tagged "solution-only" is in the solved notebook only. Markers and tags:
 docs/NOTEBOOKS.md.
 """
 
 import copy
+import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ import nbformat
 from labkit.errors import InvalidParameter, Unavailable
 from labkit.lab import needs, parameters
 
-BEGIN, END, ATTENDEE = "### BEGIN SOLUTION", "### END SOLUTION", "#~ "
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+ATTENDEE = re.compile(r"^(\s*)# ?~ ")  # formatters put a blank behind the #
 EXERCISE = "exercise-"
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 IMPORTS = "from labkit.lab.parameters import "
@@ -126,8 +128,8 @@ def _parts(cell: Cell) -> Iterator[tuple[str, str]]:
             if inside == (word == BEGIN):
                 raise InvalidParameter(f"{word!r} is out of place in cell {cell.source[:60]!r}")
             inside = word == BEGIN
-        elif word.startswith(ATTENDEE):
-            yield "attendee", line.replace(ATTENDEE, "", 1)
+        elif ATTENDEE.match(line):
+            yield "attendee", ATTENDEE.sub(r"\1", line)
         else:
             yield "solution" if inside else "both", line
     if inside:

@@ -1,0 +1,158 @@
+"""nbval, made strict: `pytest --nbval notebooks/` compares every output of every solved notebook.
+
+What nbval alone would let through or get wrong, and what is done here about it:
+
+    a child's output is lost     ipykernel leaves fd 1 and 2 alone when PYTEST_CURRENT_TEST is set
+    never-run cells pass         a cell without an execution count fails
+    a dead kernel costs 120 s    it is noticed at once
+    nothing ran, all is green    executed cells are counted against tests/notebooks/counts.json
+    a need is not met            the cell is skipped, because ...; in CI that is an error
+
+Attendee notebooks have no outputs: they are reported as not compared.
+nbval.kernel is not a public interface; tests/notebooks/test_machinery.py proves each line above.
+"""
+
+import os
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+from queue import Empty
+
+import nbformat
+import nbval.kernel
+import pytest
+
+from labkit.lab import needs
+from labkit.lab.notebooks.execute import CELL_SECONDS, environment
+from labkit.lab.notebooks.shelf import Shelf, read_counts
+
+HERE = Path(__file__).parent
+NBVAL_DEFAULT_SECONDS = 2000
+start_kernel = nbval.kernel.start_new_kernel
+get_message = nbval.kernel.RunningKernel.get_message
+
+
+def pytest_configure(config):
+    if not getattr(config.option, "nbval", False):
+        return
+    if config.option.nbval_cell_timeout == NBVAL_DEFAULT_SECONDS:
+        config.option.nbval_cell_timeout = CELL_SECONDS
+    if not config.option.nbval_kernel_name:
+        config.option.nbval_current_env = True
+    tally = Tally(config)
+    config.pluginmanager.register(tally, "labkit-tally")
+    variables = environment()
+    tally.variables = variables.__enter__()
+    config.add_cleanup(lambda: variables.__exit__(None, None, None))
+    patch = pytest.MonkeyPatch()
+    patch.setattr(nbval.kernel, "start_new_kernel", tally.start_kernel)
+    patch.setattr(nbval.kernel.RunningKernel, "get_message", get_message_of_a_live_kernel)
+    config.add_cleanup(patch.undo)
+
+
+def get_message_of_a_live_kernel(self, stream, timeout=None):
+    """As nbval's, but a kernel that has died is an error now and not when the time is up."""
+    end = time.monotonic() + (timeout if timeout is not None else CELL_SECONDS)
+    while True:
+        left = end - time.monotonic()
+        try:
+            return get_message(self, stream, timeout=max(0, min(1, left)))
+        except Empty:
+            if not self.is_alive():
+                raise RuntimeError("the kernel died") from None
+            if left <= 1:
+                raise
+
+
+class NotCompared(pytest.Item):
+    def runtest(self):
+        pytest.skip("not compared: an attendee's notebook has no outputs")
+
+    def reportinfo(self):
+        return self.path, 0, self.path.name
+
+
+class AttendeeNotebook(pytest.File):
+    def collect(self):
+        yield NotCompared.from_parent(self, name="not compared")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path, parent):
+    found = yield
+    if file_path.suffix != ".ipynb" or not found:
+        return found
+    facts = nbformat.read(file_path, as_version=4).metadata.get("labkit", {})
+    if facts.get("variant") == "attendee":
+        return [AttendeeNotebook.from_parent(parent, path=file_path)]
+    return found
+
+
+def pytest_runtest_setup(item):
+    if type(item).__name__ != "IPyNbCell":
+        return
+    missing = needs.lacking(needs.of_tags(item.cell.metadata.get("tags", [])))
+    strict = os.environ.get("CI") == "true" or os.environ.get("LABKIT_STRICT_NEEDS") == "1"
+    if missing and strict and not set(missing) & set(needs.OPTIONAL):
+        pytest.fail(f"this machine must have what the cell needs: {', '.join(missing)}")
+    if missing:
+        pytest.skip(needs.because(missing))
+    if item.cell.execution_count is None:
+        pytest.fail("committed without being run: labkit notebooks build")
+
+
+class Tally:
+    """Counts what was executed; too little is an error of the whole run."""
+
+    def __init__(self, config):
+        self.config, self.variables, self.counts = config, {}, read_counts(Shelf(HERE.parent))
+        self.collected, self.executed, self.gated = Counter(), Counter(), Counter()
+        self.whole = not config.option.keyword and not any("::" in arg for arg in config.args)
+
+    def start_kernel(self, *, cwd, stderr, **options):
+        """nbval's kernel, with the environment and the directory that `build` runs with."""
+        stderr.close()
+        directory = Path(cwd)
+        cwd = str(directory.parent if directory.name == "solved" else directory)
+        options |= {"cwd": cwd, "stderr": subprocess.DEVNULL, "env": self.variables}
+        return start_kernel(**options)
+
+    def pytest_collection_finish(self, session):
+        self.collected.update(stem(item.nodeid) for item in session.items)
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call" and report.outcome != "skipped":
+            self.executed[stem(report.nodeid)] += 1
+        elif report.when == "setup" and report.outcome == "skipped":
+            self.gated[stem(report.nodeid)] += 1
+
+    def shortages(self):
+        """What is missing, one sentence each."""
+        if not self.whole or self.config.option.collectonly:
+            return
+        every = any(Path(arg).resolve() == HERE for arg in self.config.args)
+        for name, counts in self.counts.items():
+            if not self.collected[name] and not every:
+                continue
+            wanted = counts["cells"] - min(self.gated[name], sum(counts["needs"].values()))
+            if self.executed[name] < wanted:
+                yield f"{name}: {self.executed[name]} cells were executed, {wanted} should be"
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session):
+        stopped = session.shouldstop or session.shouldfail
+        if not stopped and session.exitstatus == 0 and list(self.shortages()):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter):
+        for name, number in sorted(self.executed.items()):
+            terminalreporter.write_line(f"{name}: {number} cells executed and compared")
+        for sentence in self.shortages():
+            terminalreporter.write_line(sentence, red=True)
+
+
+def stem(nodeid):
+    """notebooks/solved/02-name.ipynb::Cell 3 -> 02-name; other notebooks do not count."""
+    path = Path(nodeid.partition("::")[0])
+    return path.stem if path.parent.name == "solved" else ""
