@@ -142,7 +142,9 @@ class Mount:
         with rootpath.closing(syscalls.fsopen(self.fstype)) as context:
             syscalls.fsconfig(context, c.FsConfig.SET_STRING, "source", self.source)
             self._configure(context)
-            return create(context, self.describe())
+            # a user namespace may mount proc and sysfs only as restricted as it sees them already:
+            # the kernel looks at that here, changing the attributes afterwards is too late
+            return create(context, self.describe(), _sum(self._changes(ATTRIBUTES))[0])
 
     def _configure(self, context: int) -> None:
         """Hand the file system its own words: mode=755, newinstance, ro, ..."""
@@ -178,11 +180,11 @@ class Mount:
 # ---- the calls, by descriptor ------------------------------------------------
 
 
-def create(context: int, what: str) -> int:
+def create(context: int, what: str, attributes: c.MountAttr = _NONE) -> int:
     """Let the file system that `context` describes come into being: a detached mount of it."""
     try:
         syscalls.fsconfig(context, c.FsConfig.CMD_CREATE, None, None)
-        return syscalls.fsmount(context, c.FSMOUNT_CLOEXEC, 0)
+        return syscalls.fsmount(context, c.FSMOUNT_CLOEXEC, attributes)
     except OSError as error:
         raise OSError(error.errno, error.strerror, f"{what}: {error.filename}") from error
 
@@ -205,13 +207,19 @@ def change_attributes(
     mount: int, changes: "Iterable[Change]", *, recursive: bool = False, what: str = ""
 ) -> None:
     """Set and clear attributes, the later change wins; mount_setattr(2)."""
+    wanted, cleared = _sum(changes)
+    if wanted or cleared:
+        attr = syscalls.MountAttributes(attr_set=wanted, attr_clr=cleared)
+        _setattr(mount, attr, recursive=recursive, what=what)
+
+
+def _sum(changes: "Iterable[Change]") -> "Change":
+    """(to set, to clear) after all the changes in order."""
     wanted, cleared = _NONE, _NONE
     for set_now, clear_now in changes:
         wanted = wanted & ~clear_now | set_now
         cleared |= clear_now
-    if wanted or cleared:
-        attr = syscalls.MountAttributes(attr_set=wanted, attr_clr=cleared)
-        _setattr(mount, attr, recursive=recursive, what=what)
+    return wanted, cleared
 
 
 def set_propagation(mount: int, flag: MountFlag, *, what: str = "") -> None:
