@@ -105,8 +105,10 @@ class Profile:
 
 
 def _action(value: int) -> int:
-    known = [action.value for action in Action]
-    if not 0 <= value < 1 << 32 or value & 0xFFFF0000 not in known:
+    """Refuses also data where none belongs, such as a bare errno without ERRNO."""
+    kind, data = value & 0xFFFF0000, value & 0xFFFF
+    with_data = kind in (Action.ERRNO, Action.TRACE, Action.TRAP)
+    if value < 0 or value >> 32 or kind not in list(Action) or data and not with_data:
         raise InvalidParameter(f"{value:#x} is no seccomp action")
     return int(value)
 
