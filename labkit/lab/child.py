@@ -68,12 +68,8 @@ class Child:
         """A child in the caller's own namespaces; it ends with the caller."""
         check_name(name)
         ours, theirs, output, pipe = channel()
-        parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
-        arguments = [name, str(theirs.fileno()), str(pipe), str(parent)]
         try:
-            process = subprocess.Popen(
-                program("child_main", arguments), pass_fds=(theirs.fileno(), pipe)
-            )
+            process = launch("child_main", [name], [theirs.fileno(), pipe])
         finally:
             theirs.close()
             os.close(pipe)
@@ -226,13 +222,23 @@ def check_name(name: str) -> str:
     return name
 
 
-def program(module: str, arguments: list[str]) -> list[str]:
+def program(module: str, *arguments: str) -> list[str]:
     """The command that runs labkit.lab.`module` isolated, without site, with few imports."""
     source = (
         f"import sys; sys.path.insert(0, {PACKAGE_ROOT!r}); sys.dont_write_bytecode = True; "
         f"from labkit.lab.{module} import main; main()"
     )
     return [sys.executable, "-I", "-S", "-c", source, *arguments]
+
+
+def launch(module: str, arguments: list[str], fds: list[int]) -> "subprocess.Popen[bytes]":
+    """Start a helper that ends with us: our pid, `arguments` and the numbers of `fds` are its argv.
+
+    PR_SET_PDEATHSIG is about the thread that forks: so only the main thread may ask for it.
+    """
+    parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
+    command = program(module, str(parent), *arguments, *map(str, fds))
+    return subprocess.Popen(command, pass_fds=fds, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def channel() -> tuple[socket.socket, socket.socket, int, int]:

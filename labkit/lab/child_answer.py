@@ -27,7 +27,8 @@ class Output(str):
 
 
 class ChildError(LabkitError):
-    """An exception of a child whose type exists only there."""
+    """An exception of a child that cannot be made here: its type exists only there, or wants more
+    than a message."""
 
 
 def readable(fd: int, seconds: float) -> bool:

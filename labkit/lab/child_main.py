@@ -220,7 +220,8 @@ def _stream(fd: int) -> "TextIO":
 
 def become(sock: socket.socket, output: int, name: str) -> None:
     """Set the process up as child `name` and serve; ends the process."""
-    os.setsid()
+    if os.getsid(0) != os.getpid():
+        os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.dont_write_bytecode = True
     output_to(output)
@@ -228,17 +229,29 @@ def become(sock: socket.socket, output: int, name: str) -> None:
     title(name)
     with contextlib.suppress(BrokenPipeError):
         serve(sock, name)
+    end_session()
+
+
+def die_with(parent: int, number: int = signal.SIGKILL) -> None:
+    """Get signal `number` when `parent` ends, prctl(2); 0: do not. The socket would end, too, but
+    a process that the parent forked may hold a copy of it."""
+    if parent:
+        syscalls.prctl(Prctl.SET_PDEATHSIG, number)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def end_session(*_: object) -> None:
+    """Ourselves and what we started: nobody listens any more."""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(0, signal.SIGKILL)  # nobody listens any more: neither us nor what we started
+        os.killpg(0, signal.SIGKILL)
 
 
 def main() -> None:
-    """Arguments: name, descriptor of the socket, descriptor of the pipe, parent's pid or 0."""
-    name, sock, output, parent = sys.argv[1], *map(int, sys.argv[2:5])
-    if parent:
-        syscalls.prctl(Prctl.SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
+    """Arguments: parent's pid or 0, name, descriptor of the socket, descriptor of the pipe."""
+    parent, name, sock, output = int(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:5])
+    signal.signal(signal.SIGRTMAX, end_session)  # not SIGKILL: what we started shall go, too
+    die_with(parent, signal.SIGRTMAX)
     os.set_inheritable(sock, False)
     become(socket.socket(fileno=sock), output, name)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.cgroups import Cgroup
 from labkit.errors import InvalidParameter, Unavailable
 from labkit.lab import base, child_main
-from labkit.lab.child import TIMEOUT, channel, hello, program
+from labkit.lab.child import TIMEOUT, channel, hello, launch, program
 from labkit.lab.child_answer import KEEP, Collector, Output, readable, rebuild
 from labkit.linux import procfs
 from labkit.linux.syscalls import pidfd_open, pidfd_send_signal
@@ -89,7 +89,8 @@ class Sandbox:
             if world:
                 world.ask("sandbox", [theirs.fileno(), pipe], spec=spec)
             else:
-                self._undo.callback(_helper(spec, theirs.fileno(), pipe).wait)
+                fds = [theirs.fileno(), pipe]
+                self._undo.callback(launch("sandbox_main", [json.dumps(spec)], fds).wait)
         finally:
             theirs.close()
             os.close(pipe)
@@ -135,7 +136,7 @@ class Sandbox:
         }  # fmt: skip
         try:
             done = subprocess.run(
-                program("sandbox_main", ["join", json.dumps(joining)]),
+                program("sandbox_main", "join", json.dumps(joining)),
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 timeout=timeout, start_new_session=True,
             )  # fmt: skip
@@ -171,11 +172,6 @@ class Sandbox:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _helper(spec: dict[str, Any], sock: int, pipe: int) -> "subprocess.Popen[bytes]":
-    command = program("sandbox_main", ["start", json.dumps(spec), str(sock), str(pipe)])
-    return subprocess.Popen(command, pass_fds=[sock, pipe], start_new_session=True)
 
 
 def _places(instance: Instance, *, inside: bool) -> dict[str, str]:

@@ -110,8 +110,12 @@ def layered(spec: Spec) -> str:
 
 
 def plan(spec: Spec) -> "list[mounts.Operation]":
-    """The default mounts; devpts cannot have a group (gid 5) that the user namespace does not."""
-    return [_without_gid(step) if spec.maps else step for step in rootfs.default_plan()]
+    """The default mounts. In a user namespace root does not own the files of the base, so there it
+    gets places to write to; and devpts cannot have a group (gid 5) that is not mapped."""
+    if not spec.maps:
+        return rootfs.default_plan()
+    places = [Mount("tmpfs", path, "tmpfs", ["mode=1777"]) for path in ("/tmp", "/run", "/home")]
+    return [*map(_without_gid, rootfs.default_plan()), *places]
 
 
 def _without_gid(step: "mounts.Operation") -> "mounts.Operation":
@@ -204,12 +208,13 @@ def join(spec: Spec) -> int:
 
 
 def main() -> None:
-    """Arguments: "start" and the Spec, descriptors of socket and output; or "join" and the Spec."""
-    verb, spec = sys.argv[1], Spec(json.loads(sys.argv[2]))
+    """Arguments: "join" and the Spec; or parent's pid, the Spec, descriptors of socket, output."""
+    first, spec = sys.argv[1], Spec(json.loads(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if verb == "join":
+    if first == "join":
         code = join(spec)
         sys.exit(code if code >= 0 else 128 - code)
+    child_main.die_with(int(first))
     sock = socket.socket(fileno=int(sys.argv[3]))
     sock.set_inheritable(False)
     with contextlib.suppress(BrokenPipeError):

@@ -29,7 +29,7 @@ from labkit import cgroups
 from labkit.cgroups import Cgroup, DeviceRule, Limits
 from labkit.errors import LabkitError, Unavailable
 from labkit.lab import base, child_main, world_main
-from labkit.lab.child import PACKAGE_ROOT, Child, channel, check_name, hello, program
+from labkit.lab.child import PACKAGE_ROOT, Child, channel, check_name, hello, launch
 from labkit.lab.child_answer import readable, rebuild
 from labkit.lab.sandbox import KINDS, Sandbox
 from labkit.lab.victim import Victim
@@ -119,11 +119,7 @@ class World:
         self.undo.callback(ours.close)
         spec = json.dumps(self._spec(memory_mib))
         with theirs:
-            process = subprocess.Popen(
-                program("world_main", [spec, str(theirs.fileno())]),
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
+            process = launch("world_main", [spec], [theirs.fileno()])
         self.undo.callback(_reap, process)
         self.undo.callback(self.cgroup.kill)
         self.pid = hello(ours, "the machine's init")

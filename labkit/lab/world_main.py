@@ -296,8 +296,9 @@ def first_process(spec: Spec, sock: socket.socket) -> None:
 
 
 def main() -> None:
-    """Arguments: the Spec as JSON, descriptor of the socket. Ends when the machine does."""
-    spec, sock = Spec(sys.argv[1]), socket.socket(fileno=int(sys.argv[2]))
+    """Arguments: parent's pid or 0, the Spec, descriptor of the socket. Ends with the machine."""
+    child_main.die_with(int(sys.argv[1]))
+    spec, sock = Spec(sys.argv[2]), socket.socket(fileno=int(sys.argv[3]))
     sock.set_inheritable(False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
