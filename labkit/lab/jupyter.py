@@ -10,6 +10,7 @@ instance's two directories and not in anybody's home, see docs/STATE.md. Setting
 
 import argparse
 import errno
+import logging
 import os
 import secrets
 import signal
@@ -58,6 +59,8 @@ def serve(port: int, *, ip: str, token_file: str | None, extra: list[str]) -> No
     secret = f"--IdentityProvider.token={token}"
     server = LabApp.initialize_server(argv=[*SETTINGS, *place, secret, *extra])
     stop_on_signals(server)
+    # A closed tab is an "exception never retrieved" to tornado, and no news to a learner.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     print(announcement(port, token, work), flush=True)
     try:
         server.start()

@@ -62,15 +62,13 @@ class Lab:
         if urlsplit(url).scheme in ("http", "https", "ws", "wss"):
             self.hosts.add(urlsplit(url).hostname or "")
 
-    def open(self, name: str | None = None) -> None:
-        """The address that was printed, which shows notebook 00; or another notebook after it."""
-        self.page.goto(self.url)
-        self.page.wait_for_selector(".jp-Notebook", timeout=60 * SECOND)
-        if name:
-            command = "path => window.jupyterapp.commands.execute('docmanager:open', {path})"
-            self.page.evaluate(command, name)
-            title = "path => window.jupyterapp.shell.currentWidget?.context?.path === path"
-            self.page.wait_for_function(title, arg=name, timeout=60 * SECOND)
+    def open(self, name: str = "") -> None:
+        """The address that was printed, which shows notebook 00; or one notebook by itself."""
+        target = self.url
+        if name:  # a workspace of its own: nothing that an earlier page had open comes back
+            server, _, query = self.url.partition("/?")
+            target = f"{server}/lab/workspaces/{name[:2]}/tree/{name}?{query}"
+        self.page.goto(target)
         self.page.wait_for_function(READY, timeout=60 * SECOND)
 
     @property
