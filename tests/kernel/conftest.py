@@ -54,12 +54,12 @@ def member() -> Iterator[Member]:
     """member(group, code): a new process that runs `code` once it is in the group.
 
     Imported: os, signal, sys, time. Its stdin is still open, so sys.stdin.readline() waits; what it
-    prints is read from .stdout. It ends by itself after 20 s, and with the test.
+    prints is read from .stdout. It ends by itself after a minute, and with the test.
     """
     started: list[subprocess.Popen[str]] = []
 
     def start(group: cgroups.Cgroup, code: str) -> subprocess.Popen[str]:
-        text = "import os, signal, sys, time\nsignal.alarm(20)\nsys.stdin.readline()\n"
+        text = "import os, signal, sys, time\nsignal.alarm(60)\nsys.stdin.readline()\n"
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", text + textwrap.dedent(code)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,

@@ -53,7 +53,7 @@ def test_a_member_of_one_hierarchy_alone_is_seen_and_killed(group, member):
         file.write(str(process.pid))
     assert inner.pids() == [process.pid] and inner.populated
     inner.kill()
-    assert process.wait(timeout=10) == -signal.SIGKILL
+    assert process.wait(timeout=30) == -signal.SIGKILL
 
 
 def test_a_killed_member_of_a_frozen_group_lives_until_it_is_thawed(group, member):
@@ -65,7 +65,7 @@ def test_a_killed_member_of_a_frozen_group_lives_until_it_is_thawed(group, membe
     assert procfs.alive(process.pid)
     group.thaw()
     assert group.read("freezer.state") == "THAWED"
-    assert process.wait(timeout=10) == -signal.SIGKILL
+    assert process.wait(timeout=30) == -signal.SIGKILL
 
 
 def test_kill_thaws_children_that_were_frozen_by_themselves(group, member):
@@ -73,7 +73,7 @@ def test_kill_thaws_children_that_were_frozen_by_themselves(group, member):
     process = member(inner, WAIT)
     inner.freeze()
     group.kill()
-    assert process.wait(timeout=10) == -signal.SIGKILL
+    assert process.wait(timeout=30) == -signal.SIGKILL
 
 
 def test_a_memory_limit_below_what_cannot_be_reclaimed_is_busy(group, member):
