@@ -12,7 +12,7 @@ Its output is printed by the kernel; its exception is raised here, without the k
 from typing import Any
 
 from labkit.errors import InvalidParameter
-from labkit.lab import needs
+from labkit.lab import fails, needs
 from labkit.lab.child import TIMEOUT
 
 
@@ -48,3 +48,4 @@ def _show(output: str) -> None:
 def load_ipython_extension(shell: Any) -> None:
     shell.register_magic_function(child, "cell", "child")
     needs.register(shell)
+    fails.register(shell)

@@ -93,8 +93,6 @@ def _failure(run: Notebook, error: Exception) -> str:
 
 
 def _raised(cell: Cell) -> Any:
-    if "raises-exception" in tags(cell):
-        return None
     return next((o for o in cell.get("outputs", []) if o.output_type == "error"), None)
 
 
