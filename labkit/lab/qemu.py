@@ -30,7 +30,11 @@ def qemu() -> str:
     raise Unsupported(f"qemu-system-{machine} is not installed: {fix}")
 
 
-def processor(accelerator: str) -> list[str]:
-    """qemu's arguments for the CPU: the host's own under kvm, a plain one that tcg runs fast."""
-    cpu = "host" if accelerator == "kvm" else MACHINES[os.uname().machine][1]
-    return ["-accel", accelerator, "-cpu", cpu]
+def processor(accelerator: str, *, numpy: bool = False) -> list[str]:
+    """qemu's arguments for the CPU: the host's own under kvm, a plain one that tcg runs fast.
+
+    numpy: one that numpy's wheels accept (x86-64-v2).
+    """
+    machine = os.uname().machine
+    emulated = "Nehalem" if numpy and machine == "x86_64" else MACHINES[machine][1]
+    return ["-accel", accelerator, "-cpu", "host" if accelerator == "kvm" else emulated]
