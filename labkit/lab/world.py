@@ -22,11 +22,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from labkit import cgroups
 from labkit.cgroups import Cgroup, DeviceRule, Limits
+from labkit.cgroups.limits import whole
 from labkit.errors import LabkitError, Unavailable
 from labkit.lab import base, child_main, world_main
 from labkit.lab.child import PACKAGE_ROOT, Child, channel, check_name, hello, launch
@@ -38,6 +39,8 @@ from labkit.linux import procfs
 from labkit.linux.syscalls import pidfd_open
 from labkit.paths import Instance
 from labkit.rootfs import DEVICES
+
+MIB = 1 << 20
 
 __all__ = ["DISK", "SCRATCH", "Victim", "World"]
 
@@ -69,7 +72,8 @@ class World:
     """A running machine; made running, ended by close() or at the end of `with`.
 
     memory_mib and pids bound all of it together. `cgroup` is the machine's group, `pid` its init.
-    Conflict when a world of that name runs already; Unsupported when something is missing here.
+    Conflict when a world of that name runs already, InvalidParameter for less than 32 MiB or 8
+    processes, Unsupported when something is missing here.
     """
 
     def __init__(
@@ -86,10 +90,15 @@ class World:
         self._ledger = ledger or NoRecord()
         self._lock = threading.Lock()
         self._children: dict[str, Child] = {}
+        self._kill: Callable[[], None] = lambda: None
         self.undo = contextlib.ExitStack()
+        limits = Limits(
+            memory_max=(whole("memory_mib", memory_mib, "MiB", 32, 1 << 30) or 0) * MIB,
+            pids_max=whole("pids", pids, "processes", 8, 1 << 22),
+        )
         with contextlib.ExitStack() as failed:
             failed.callback(self.close)
-            self._make_groups(Limits(memory_max=memory_mib << 20, pids_max=pids))
+            self._make_groups(limits)
             self._start(memory_mib)
             self.victim = Victim(self)
             failed.pop_all()
@@ -102,6 +111,7 @@ class World:
         top = self.instance.name(self.name)
         self._top = self._own(top)
         self.cgroup = self._own(f"{top}/machine", limits)
+        self._kill = self.cgroup.kill
         self.cgroup.allow_devices(DEVICE_RULES)
         self._helper_group = self._own(f"{top}/start")
 
@@ -113,15 +123,14 @@ class World:
         return group
 
     def _start(self, memory_mib: int) -> None:
+        spec = json.dumps(self._spec(memory_mib))
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._sock = ours
         self.undo.callback(ours.close)
-        spec = json.dumps(self._spec(memory_mib))
         with theirs:
             process = launch("world_main", [spec], [theirs.fileno()])
         self.undo.callback(_reap, process)
-        self.undo.callback(self.cgroup.kill)
         self.pid = hello(ours, "the machine's init")
         self._pidfd = pidfd_open(self.pid)
         self.undo.callback(os.close, self._pidfd)
@@ -252,10 +261,12 @@ class World:
 
     def close(self) -> None:
         """End everything in it and remove its cgroups and its disk; a second time is no error."""
+        self._kill()  # all at once, frozen or forking; what comes then finds nobody
         for child in self._children.values():
             child.stop()
         self._children.clear()
         self.undo.close()
+        self._kill = lambda: None
 
     def __enter__(self) -> "World":
         return self
