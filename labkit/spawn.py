@@ -82,8 +82,9 @@ def spawn(
     """Run `function` in a child in new namespaces of these kinds; its int is the exit code.
 
     With maps ("user" among the kinds) the function starts after they are written. An exception in
-    it is printed and gives exit code 1. The child dies with the caller. Conflict in a threaded
-    process: fork copies one thread, and the locks that the others held.
+    it is printed and gives exit code 1. The child dies with the caller, as long as its uid stays
+    the same (PR_SET_PDEATHSIG). Conflict in a threaded process: fork copies one thread, and the
+    locks that the others held.
     """
     if (threads := int(procfs.status()["Threads"])) > 1:
         raise Conflict(f"this process has {threads} threads: only one with a single thread forks")
@@ -93,11 +94,12 @@ def spawn(
         flags=wanted, pidfd=ctypes.addressof(pidfd), exit_signal=signal.SIGCHLD
     )
     ready, go = os.pipe()
+    caller = syscalls.pidfd_open(os.getpid())
     try:
         _flush()  # else both processes would print what is buffered now
         if (pid := syscalls.clone3(args)) == 0:
             os.close(go)
-            _child(ready, function)
+            _child(caller, ready, function)
         child = Child(pid, pidfd.value)
         try:
             if uid_maps or gid_maps:
@@ -108,17 +110,20 @@ def spawn(
             raise
         return child
     finally:
-        os.close(ready)
-        os.close(go)
+        for fd in (ready, go, caller):
+            os.close(fd)
 
 
-def _child(ready: int, function: "Callable[[], int | None]") -> None:
+def _child(caller: int, ready: int, function: "Callable[[], int | None]") -> None:
     """What the new process does: wait for the word, run, leave without our parent's clean-up."""
     code = 1
     try:
         syscalls.prctl(Prctl.SET_PDEATHSIG, signal.SIGKILL)
-        if os.read(ready, 1):  # nothing: the parent gave up, or is dead
+        told = os.read(ready, 1)  # nothing: the caller gave up, or is dead
+        # it may have told us and died before the prctl; getppid(2) is 0 in a new pid namespace
+        if told and not select.select([caller], [], [], 0)[0]:
             os.close(ready)
+            os.close(caller)
             code = function() or 0
     except SystemExit as exit:
         code = exit.code if isinstance(exit.code, int) else int(bool(exit.code))
