@@ -19,13 +19,17 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from labkit.lab.jupyter import FIRST
+
 CHECKOUT = Path(__file__).parents[2]
 SCREENS = CHECKOUT / "build" / "screens"
 SECOND = 1000  # playwright counts in milliseconds
 
-READY = """() => {
-    const kernel = window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel;
-    return kernel?.connectionStatus === 'connected' && kernel?.status === 'idle';
+READY = """path => {
+    const panel = window.jupyterapp?.shell.currentWidget;
+    const kernel = panel?.sessionContext?.session?.kernel;
+    return panel?.context?.path === path
+        && kernel?.connectionStatus === 'connected' && kernel?.status === 'idle';
 }"""
 
 # A cell that ran has a number; an error ends the run and leaves the cells below it without one.
@@ -62,19 +66,16 @@ class Lab:
         if urlsplit(url).scheme in ("http", "https", "ws", "wss"):
             self.hosts.add(urlsplit(url).hostname or "")
 
-    def open(self, name: str = "") -> None:
+    def open(self, name: str = FIRST) -> None:
         """The address that was printed, which shows notebook 00; or one notebook by itself."""
         target = self.url
-        if name:  # a workspace of its own: nothing that an earlier page had open comes back
+        if (
+            name != FIRST
+        ):  # a workspace of its own: nothing that an earlier page had open comes back
             server, _, query = self.url.partition("/?")
             target = f"{server}/lab/workspaces/{name[:2]}/tree/{name}?{query}"
         self.page.goto(target)
-        self.page.wait_for_function(READY, timeout=60 * SECOND)
-
-    @property
-    def path(self) -> str:
-        """The notebook in front."""
-        return str(self.page.evaluate("window.jupyterapp.shell.currentWidget.context.path"))
+        self.page.wait_for_function(READY, arg=name, timeout=60 * SECOND)
 
     def run_all(self, seconds: int = 120) -> None:
         """Run every cell; not awaited, because the command itself ends when the last cell does."""
@@ -123,8 +124,8 @@ def find_chromium() -> str:
 @contextlib.contextmanager
 def server(port: int, work: Path) -> Iterator[str]:
     """JupyterLab as `make lab` starts it; yields the address that it printed."""
-    exposed = "--LabApp.expose_app_in_browser=True"
-    argv = [sys.executable, "-m", "labkit.lab.jupyter", "--port", str(port), exposed]
+    argv = [sys.executable, "-m", "labkit.lab.jupyter", "--port", str(port)]
+    argv += ["--LabApp.expose_app_in_browser=True", f"--LabApp.workspaces_dir={work}/.workspaces"]
     env = dict(os.environ, LABKIT_WORK=str(work))
     with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True) as child:
         try:
