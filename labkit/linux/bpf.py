@@ -16,6 +16,7 @@ import ctypes
 import errno
 import os
 import struct
+from collections.abc import Sequence
 
 from labkit.errors import InvalidParameter
 from labkit.linux import constants as c
@@ -86,7 +87,7 @@ RESULT, CONTEXT, TYPE, WANTED, MAJOR, MINOR = range(6)  #: registers r0 to r5, a
 Instruction = tuple[int, int, int, int | str, int]  #: code, dst, src, off (or a label), imm
 
 
-def device_program(rules: list[DeviceRule]) -> bytes:
+def device_program(rules: Sequence[DeviceRule]) -> bytes:
     """The eBPF program for `rules`, of which the last one that speaks decides; none: denied.
 
     Each letter of an access is decided by itself: WANTED holds the letters still undecided. The
