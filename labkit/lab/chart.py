@@ -87,7 +87,9 @@ def curves(
     """
     figure, subplot = axes(title)
     for index, (name, values) in enumerate(series.items()):
-        subplot.plot(seconds, values, label=name, **look(index))
+        subplot.plot(
+            seconds, values, label=name, markevery=max(len(values) // 20, 1), **look(index)
+        )
     if limit is not None:
         subplot.axhline(limit, color="black", linewidth=1.6, linestyle=(0, (6, 2)), label="limit")
     subplot.set_xlabel("seconds")

@@ -184,11 +184,14 @@ class Live:
 
     def _row(self, index: int, item: tuple[str, object]) -> str:
         name, value = item
-        shown = f"{value:.4g} {self.unit}".rstrip() if _is_number(value) else word(value)
+        mark, shown = "", word(value)
+        if _is_number(value):
+            mark = _mark(index, name in self.limits) + " "
+            shown = f"{value:.4g} {self.unit}".rstrip()
+        label, text = html.escape(name), html.escape(shown)
         return (
-            f'<tr><th scope="row" style="{LEFT}">{_mark(index, name in self.limits)} '
-            f'{html.escape(name)}</th><td style="{LEFT}" data-value="{html.escape(name)}">'
-            f"{html.escape(shown)}</td></tr>"
+            f'<tr><th scope="row" style="{LEFT}">{mark}{label}</th>'
+            f'<td style="{LEFT}" data-value="{label}">{text}</td></tr>'
         )
 
     def picture(self) -> str:

@@ -153,6 +153,7 @@ def test_picture_is_hidden_from_screen_readers_and_words_hold_the_values() -> No
     assert picture.count("<polyline") == 2 and 'aria-hidden="true"' in picture
     assert "a &lt; b" in picture and "var(--jp-" in picture
     words = one.words()
+    assert words.count("<line") == 2  # numbers have a line, a state has none
     assert "12.5 MiB" in words and "64 MiB" in words and "calm" in words
 
 

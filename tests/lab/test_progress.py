@@ -142,3 +142,10 @@ def test_map_of_docker_run_counts_finished_notebooks(seat: Instance, count: obje
     assert str(facts["--hostname --pid --ipc"]).startswith("owned")
     assert str(facts["docker build"]).startswith("later")
     assert facts["in all"] == "1 of 13 parts owned"
+
+
+def test_command_prints_what_was_done(seat: Instance, count: object, capsys: Out) -> None:
+    Progress().mark("02.1", {"passed": True})
+    assert progress.main([]) == 0
+    out = capsys.readouterr().out
+    assert "exercises passed   02.1" in out and "1 of 13 parts owned" in out
