@@ -1,7 +1,7 @@
 """Mounts as data: what will be mounted can be read, and tested, before anything is.
 
-Here: the option words of mount(8) and the OCI runtime spec, Mount and plans of mounts, propagation,
-and what is mounted where. Not here: which mounts a container has (rootfs), the layers of an overlay
+Here: Mount and plans of mounts, propagation, and what is mounted where. Not here: what the option
+words mean (mountoptions), which mounts a container has (rootfs), the layers of an overlay
 (overlay), and how a target is found inside another root (rootpath).
 
 Every mount is made detached, gets its attributes, and is then attached to its place by descriptor:
@@ -21,6 +21,7 @@ from labkit.linux import constants as c
 from labkit.linux import procfs, syscalls
 from labkit.linux.constants import MountAttr, MountFlag
 from labkit.linux.procfs import MountInfo
+from labkit.mountoptions import ATTRIBUTES, OPTIONS, PROPAGATION, RECURSIVE, SUPERBLOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,50 +35,6 @@ if TYPE_CHECKING:
 
         def describe(self) -> str: ...
         def perform(self, root: str = "/") -> None: ...
-
-
-_NONE = MountAttr(0)
-#: word -> (attributes to set, attributes to clear) of this one mount
-ATTRIBUTES = {
-    "ro": (MountAttr.RDONLY, _NONE),
-    "rw": (_NONE, MountAttr.RDONLY),
-    "nosuid": (MountAttr.NOSUID, _NONE),
-    "suid": (_NONE, MountAttr.NOSUID),
-    "nodev": (MountAttr.NODEV, _NONE),
-    "dev": (_NONE, MountAttr.NODEV),
-    "noexec": (MountAttr.NOEXEC, _NONE),
-    "exec": (_NONE, MountAttr.NOEXEC),
-    "nosymfollow": (MountAttr.NOSYMFOLLOW, _NONE),
-    "symfollow": (_NONE, MountAttr.NOSYMFOLLOW),
-    "noatime": (MountAttr.NOATIME, MountAttr.ATIME),
-    "strictatime": (MountAttr.STRICTATIME, MountAttr.ATIME),
-    "relatime": (_NONE, MountAttr.ATIME),
-    "atime": (_NONE, MountAttr.ATIME),
-    "nodiratime": (MountAttr.NODIRATIME, _NONE),
-    "diratime": (_NONE, MountAttr.NODIRATIME),
-}
-#: the same for the mount and all mounts below it: OCI's rro, rnosuid, ...
-RECURSIVE = {f"r{word}": change for word, change in ATTRIBUTES.items()}
-#: word -> propagation type, mount_namespaces(7); with REC for the mounts below too
-PROPAGATION = {
-    "private": MountFlag.PRIVATE,
-    "slave": MountFlag.SLAVE,
-    "shared": MountFlag.SHARED,
-    "unbindable": MountFlag.UNBINDABLE,
-    "rprivate": MountFlag.PRIVATE | MountFlag.REC,
-    "rslave": MountFlag.SLAVE | MountFlag.REC,
-    "rshared": MountFlag.SHARED | MountFlag.REC,
-    "runbindable": MountFlag.UNBINDABLE | MountFlag.REC,
-}
-#: words for the file system itself, for all its mounts
-SUPERBLOCK = "ro rw sync async dirsync lazytime nolazytime mand nomand".split()
-#: ways to mount
-WAYS = "bind rbind remount".split()
-#: words for what is the default, and for the kernel's log
-NO_EFFECT = "defaults norelatime nostrictatime loud silent".split()
-
-#: every word that means something here; any other is left to the file system, such as mode=755
-OPTIONS = frozenset([*ATTRIBUTES, *RECURSIVE, *PROPAGATION, *SUPERBLOCK, *WAYS, *NO_EFFECT])
 
 
 class Mount:
@@ -180,7 +137,7 @@ class Mount:
 # ---- the calls, by descriptor ------------------------------------------------
 
 
-def create(context: int, what: str, attributes: c.MountAttr = _NONE) -> int:
+def create(context: int, what: str, attributes: int = 0) -> int:
     """Let the file system that `context` describes come into being: a detached mount of it."""
     try:
         syscalls.fsconfig(context, c.FsConfig.CMD_CREATE, None, None)
@@ -215,7 +172,7 @@ def change_attributes(
 
 def _sum(changes: "Iterable[Change]") -> "Change":
     """(to set, to clear) after all the changes in order."""
-    wanted, cleared = _NONE, _NONE
+    wanted, cleared = MountAttr(0), MountAttr(0)
     for set_now, clear_now in changes:
         wanted = wanted & ~clear_now | set_now
         cleared |= clear_now
@@ -260,13 +217,23 @@ def mounted(*plan: Mount, root: str = "/") -> Iterator[None]:
         for mount in plan:
             mount.perform(root)
             if "remount" not in mount.options:
-                undo.callback(umount, rootpath.real(root, mount.target))
+                take_away = umount_tree if "rbind" in mount.options else umount
+                undo.callback(take_away, rootpath.real(root, mount.target))
         yield
 
 
 def umount(path: str, *, detach: bool = False) -> None:
     """Take away the topmost mount at `path`; detach: now, even when it is in use. umount2(2)"""
     syscalls.umount2(path, c.UmountFlag.NOFOLLOW | (c.UmountFlag.DETACH if detach else 0))
+
+
+def umount_tree(path: str) -> None:
+    """Take away the mount at `path` and all below it, which umount(path) would call busy."""
+    propagate(path, "rprivate")  # else the mounts that these are copies of would go as well
+    below = [m.point for m in procfs.mountinfo() if m.point.startswith(f"{path}/")]
+    for point in sorted(below, key=len, reverse=True):
+        umount(point)
+    umount(path)
 
 
 # ---- propagation, and what is mounted where ------------------------------------

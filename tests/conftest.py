@@ -115,13 +115,16 @@ def raises(kind, function, *arguments, **options):
         return str(error)
     raise AssertionError(f"no {{kind.__name__}}")
 
-def visible(under="/mnt", pid="self"):
-    return [mount.point for mount in procfs.mountinfo(pid) if mount.point.startswith(under)]
+def visible(under="/mnt/"):
+    new = [mount for mount in procfs.mountinfo() if mount.id not in old]
+    return [mount.point for mount in new if mount.point.startswith(under)]
 
 def main():
+    old.update(mount.id for mount in procfs.mountinfo())
     mounts.perform([Mount("proc", "/proc", "proc"), Mount("tmpfs", "/mnt", "tmpfs")])
     test()
 
+old = set()
 namespaces.unshare(["mnt"])
 mounts.make_private()
 mounts.propagate("/", {propagation!r})
@@ -138,7 +141,8 @@ def isolated(request: pytest.FixtureRequest) -> Isolated:
     """isolated(code, *argv): run it as the first process of new mount and pid namespaces.
 
     With / private, as the kernel has it, and shared, as systemd has it. /mnt is an empty tmpfs.
-    Layer 1 is imported; raises(kind, function, ...) gives the message. It must end with code 0.
+    Layer 1 is imported; raises(kind, function, ...) gives the message, visible() the mounts that
+    are new below /mnt. It must end with code 0.
     """
 
     def run(code: str, *argv: str) -> subprocess.CompletedProcess[str]:
