@@ -40,9 +40,11 @@ class Neighbour:
 
     def __init__(self, instance: Instance, owner: str, names: list[str]) -> None:
         self.instance, self.owner = instance, owner
+        reset(instance, owner)  # what it left when this kernel's predecessor died
         self.groups = [instance.name(name) for name in names]
         self.process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, owner, *names],
+            start_new_session=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

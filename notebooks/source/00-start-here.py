@@ -33,7 +33,7 @@ neighbours: int = 1  # 0..3, how many control groups a living program has beside
 from labkit.lab import TODO, Card, Lab
 from labkit.lab.doctor import diagnose
 from labkit.lab.planted import Neighbour
-from labkit.lab.reset import reset, summary
+from labkit.lab.reset import reset
 
 # %% tags=["setup", "fast"]
 lab = Lab("00")
@@ -88,7 +88,7 @@ Card("groups in the kernel after reset", left)
 
 # %% tags=["fast"]
 lab.reveal("00.p1", "b" if not left["killed"] and left["living"] == neighbours else "a")
-lab.record("removed", sum(outcome.what == "removed" for outcome in outcomes))
+lab.record("removed", [o.what for o in outcomes if o.owner == "killed"].count("removed"))
 lab.record("spared", left["living"])
 
 # %% [markdown] tags=["fast"]

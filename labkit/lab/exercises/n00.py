@@ -88,6 +88,7 @@ class Relatives(Exercise):
         mine, grandchild, stranger = (self.draw.name() for _ in range(3))
         self.family = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _FAMILY, mine, grandchild, str(os.getpid())],
+            start_new_session=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
