@@ -32,12 +32,11 @@ MOST_MODULES = 36
 
 
 def low_modules() -> list[Path]:
-    """The files of layers 0 to 2 and of what serves all layers."""
-    tops = "errors paths store namespaces mounts rootpath rootfs overlay terminal spawn".split()
-    files = [PACKAGE / f"{top}.py" for top in tops]
+    """The files of layers 0 to 2 and of what serves all layers: all single modules but main."""
+    files = [file for file in PACKAGE.glob("*.py") if file.stem not in ("__init__", "main")]
     for package in ("linux", "cgroups", "runtime"):
-        files += sorted((PACKAGE / package).rglob("*.py"))
-    return [file for file in files if file.exists()]
+        files += (PACKAGE / package).rglob("*.py")
+    return sorted(files)
 
 
 def name_of(path: Path) -> str:
