@@ -15,7 +15,7 @@ LAYERS = {
     "errors": -1, "paths": -1, "store": -1,
     "linux": 0,
     "namespaces": 1, "mounts": 1, "mountoptions": 1, "rootpath": 1, "rootfs": 1,
-    "overlay": 1, "terminal": 1, "spawn": 1, "mountoptions": 1, "cgroups": 1,
+    "overlay": 1, "terminal": 1, "spawn": 1, "cgroups": 1,
     "runtime": 2,
     "image": 3, "volumes": 3, "network": 3,
     "engine": 4,
