@@ -239,20 +239,26 @@ def supports_upper(path: str) -> Support:
     if mounts.mount_of(path).fstype == "overlay":
         return Support(f"{ON_OVERLAY}: {path}")
     probe = os.path.join(os.path.realpath(path), f".overlay-{os.getpid()}")
-    names = [os.path.join(probe, name) for name in ("lower", "upper", "work", "upper/gone")]
     try:
-        for name in (probe, *names[:3]):
-            os.mkdir(name)
-        make_whiteout(names[3])
-        make_opaque(names[1])
-        with rootpath.closing(syscalls.fsopen("overlay")) as context:
-            _configure(context, {"lowerdir": names[0], "upperdir": names[1], "workdir": names[2]})
-            os.close(mounts.create(context, "overlay"))
+        os.mkdir(probe)
+        try:
+            _try_upper(probe)
+        finally:
+            _remove_probe(probe)
     except OSError as error:
         return Support(f"{path}: {error.strerror}: {error.filename}")
-    finally:
-        _remove_probe(probe)
     return Support()
+
+
+def _try_upper(probe: str) -> None:
+    lower, upper, work = (os.path.join(probe, name) for name in ("lower", "upper", "work"))
+    for directory in (lower, upper, work):
+        os.mkdir(directory)
+    make_whiteout(os.path.join(upper, "gone"))
+    make_opaque(upper)
+    with rootpath.closing(syscalls.fsopen("overlay")) as context:
+        _configure(context, {"lowerdir": lower, "upperdir": upper, "workdir": work})
+        os.close(mounts.create(context, "overlay"))
 
 
 def _remove_probe(probe: str) -> None:
@@ -261,5 +267,4 @@ def _remove_probe(probe: str) -> None:
             os.unlink(os.path.join(directory, name))
         for name in directories:
             os.rmdir(os.path.join(directory, name))
-    with contextlib.suppress(FileNotFoundError):
-        os.rmdir(probe)
+    os.rmdir(probe)

@@ -134,7 +134,15 @@ def receive_console(connection: socket.socket) -> tuple[int, str]:
 
     Unavailable when the other side ended without one, or sent several.
     """
-    text, fds, _, _ = socket.recv_fds(connection, 4096, 8, socket.MSG_CMSG_CLOEXEC)
+    # not socket.recv_fds: it does not pass the flag on
+    room = socket.CMSG_SPACE(8 * struct.calcsize("i"))
+    text, messages, _, _ = connection.recvmsg(4096, room, socket.MSG_CMSG_CLOEXEC)
+    fds = [
+        fd
+        for level, kind, data in messages
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+        for (fd,) in struct.iter_unpack("i", data)
+    ]
     if len(fds) == 1:
         return fds[0], text.decode()
     for fd in fds:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -137,7 +138,7 @@ sys.exit(code)
 
 
 @pytest.fixture(params=["rprivate", "rshared"])
-def isolated(request: pytest.FixtureRequest) -> Isolated:
+def isolated(request: pytest.FixtureRequest, tmp_path: Path) -> Isolated:
     """isolated(code, *argv): run it as the first process of new mount and pid namespaces.
 
     With / private, as the kernel has it, and shared, as systemd has it. /mnt is an empty tmpfs.
@@ -151,8 +152,10 @@ def isolated(request: pytest.FixtureRequest) -> Isolated:
             propagation=request.param,
             code=textwrap.indent(textwrap.dedent(code), "    "),
         )
+        file = tmp_path / "experiment.py"  # a file, so that a traceback shows its lines
+        file.write_text(text)
         done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", text, *argv],
+            [sys.executable, "-I", "-S", str(file), *argv],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
