@@ -227,7 +227,7 @@ class Statistics(Record):
     cpu_usage_us: CPU time.  periods, throttled: enforcement periods, and those in which the group
     ran out of quota; throttled_us: time its threads then waited (these three: of the group itself).
     pids_current: processes and threads.  pids_refused: forks refused by pids_max.
-    io_read_bytes, io_write_bytes: to block devices; v1 counts once a disk has had an io_max.
+    io_read_bytes, io_write_bytes: to disks; v1 may count only once a disk has had an io_max.
     On v1 oom_kills and pids_refused of a child group go with it when it is removed.
     """
 

@@ -117,7 +117,7 @@ class Group(Cgroup):
                                   f"only {' '.join(offered) or 'nothing'}")  # fmt: skip
 
     def limits(self) -> Limits:
-        self.read("cgroup.procs")
+        self.read("cgroup.events")  # NotFound if the group is gone, Unsupported means None below
         values: dict[str, object] = {
             name: self._value(file, parse_limit) for name, file in FILES.items()
         }
@@ -222,6 +222,7 @@ class Group(Cgroup):
 
     def allow_devices(self, rules: list[bpf.DeviceRule]) -> None:
         """By a BPF program, see labkit.linux.bpf."""
+        self.read("cgroup.events")  # NotFound if the group is gone
         fd = os.open(self.directories[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             bpf.attach(fd, bpf.device_program(rules))

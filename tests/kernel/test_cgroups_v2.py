@@ -13,15 +13,8 @@ import pytest
 from labkit import cgroups
 from labkit.cgroups import DeviceRule, Limits, v2
 from labkit.errors import Conflict, Unsupported
-from labkit.linux import procfs
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.cgroup2,
-    pytest.mark.skipif(
-        not v2.is_mounted(procfs.mountinfo()), reason="no cgroup2 at /sys/fs/cgroup"
-    ),
-]
+pytestmark = [pytest.mark.root, pytest.mark.cgroup2]
 
 MIB = 1 << 20
 WAIT = "sys.stdin.readline()"
@@ -60,7 +53,9 @@ def test_a_group_with_members_gets_no_children(group, member):
 def test_a_group_that_hands_down_controllers_takes_no_members(group, member):
     inner = group.child("inner")
     process = member(inner, WAIT)
-    message = f"group {group.name} has members and controllers: it cannot take process {process.pid}"
+    message = (
+        f"group {group.name} has members and controllers: it cannot take process {process.pid}"
+    )
     with pytest.raises(Conflict, match=message):
         group.add(process.pid)
     assert inner.pids() == [process.pid]
@@ -100,7 +95,8 @@ def test_with_oom_group_all_members_go_at_once(group, member):
     bystander = member(group, WAIT)
     process = member(group, "hoard = [bytearray(1 << 20) for _ in range(64)]")
     assert process.wait(timeout=30) == bystander.wait(timeout=30) == -signal.SIGKILL
-    assert group.statistics().oom_kills == 2 and events(group)["oom_group_kill"] == "1"
+    assert events(group)["oom_group_kill"] == "1"
+    assert group.statistics().oom_kills >= 2  # the one chosen first may be counted twice
 
 
 # ---- freezing and killing ---------------------------------------------------
