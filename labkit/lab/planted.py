@@ -1,17 +1,15 @@
 """Leftovers on purpose: what a killed program leaves, and a neighbour that must not be harmed.
 
 For notebook 00 only, which teaches doctor and reset on them. Both are separate programs that keep a
-ledger of their own, as every notebook does. Each makes cgroups with the kit's helper; then the first
-one is ended by SIGKILL before it can clean up, and the other one lives on.
+ledger of their own, as every notebook does. Each makes cgroups with the kit's helper; then one is
+ended by SIGKILL before it can clean up, and the other one lives on.
 """
 
-import contextlib
-import signal
 import subprocess
 import sys
 
 from labkit import cgroups
-from labkit.errors import NotFound
+from labkit.errors import NotFound, Unavailable
 from labkit.lab import ledger
 from labkit.lab.reset import reset
 from labkit.paths import Instance
@@ -35,6 +33,18 @@ sys.stdin.read()
 """
 
 
+def companion(source: str, *arguments: str) -> "tuple[subprocess.Popen[str], str]":
+    """A Python program beside this kernel, out of reach of its interrupts, and its first line."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", source, *arguments],
+        start_new_session=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return process, process.stdout.readline() if process.stdout else ""
+
+
 class Neighbour:
     """Another program that uses the kit: `owner` in the ledger, one cgroup for each name."""
 
@@ -42,19 +52,10 @@ class Neighbour:
         self.instance, self.owner = instance, owner
         reset(instance, owner)  # what it left when this kernel's predecessor died
         self.groups = [instance.name(name) for name in names]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, owner, *names],
-            start_new_session=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        if self._answer() != b"made\n":
+        self.process, answer = companion(_PROGRAM, owner, *names)
+        if answer != "made\n":
             self.close()
-            raise RuntimeError(f"{owner} could not make its cgroups")
-
-    def _answer(self) -> bytes:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
+            raise Unavailable(f"{owner} could not make its groups: {', '.join(self.groups)}")
 
     @property
     def alive(self) -> bool:
@@ -66,16 +67,13 @@ class Neighbour:
 
     def die(self) -> None:
         """SIGKILL: no chance to clean up."""
-        self.process.send_signal(signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
 
     def close(self) -> None:
         """End it and remove what it made; also when others have done so already."""
         self.die()
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
+        self.process.communicate()
         reset(self.instance, self.owner)
         for name in self.present():  # somebody deleted the note and not the group
             with cgroups.open(name):

@@ -1,13 +1,11 @@
 """Exercises of notebook 00: heal the machine, look before you trust a name, reset exactly."""
 
 import os
-import subprocess
-import sys
 
 from labkit import cgroups
 from labkit.lab.exercise import Broken, Exercise, NotYet
 from labkit.lab.leftovers import leftovers
-from labkit.lab.planted import Neighbour, exists, noted
+from labkit.lab.planted import Neighbour, companion, exists, noted
 from labkit.linux import procfs
 
 
@@ -57,7 +55,7 @@ class Heal(Exercise):
 #: a child of ours that has a child of its own; both sleep under a name that tells nothing
 _FAMILY = """
 import os, sys, time
-first, second, parent = sys.argv[1:4]
+first, second = sys.argv[1:]
 pid = os.fork()
 open("/proc/self/comm", "w").write(first if pid else second)
 if pid:
@@ -82,20 +80,12 @@ class Relatives(Exercise):
         "the field PPid of /proc/PID/status is the number of the parent, proc_pid_status(5)",
         'procfs.status(pid)["PPid"] is a text; os.getpid() is the number of this kernel',
     )
-    why = "names and numbers are labels; the kernel's own relation is what counts, in every notebook"
+    why = "names and numbers are labels; the kernel's own relation is what counts everywhere"
 
     def start(self) -> None:
         mine, grandchild, stranger = (self.draw.name() for _ in range(3))
-        self.family = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _FAMILY, mine, grandchild, str(os.getpid())],
-            start_new_session=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert self.family.stdout is not None
-        below = int(self.family.stdout.readline())
-        self.right = mine
-        pids = {mine: self.family.pid, grandchild: below, stranger: os.getppid()}
+        self.family, below = companion(_FAMILY, mine, grandchild)
+        pids = {mine: self.family.pid, grandchild: int(below), stranger: os.getppid()}
         self.processes = {name: pids[name] for name in self.draw.shuffled(list(pids))}
 
     def verify(self, answer: object) -> str:
@@ -107,7 +97,8 @@ class Relatives(Exercise):
         if pid == os.getppid():
             raise NotYet(f"{name} is the parent of your kernel, not its child")
         if parent != os.getpid():
-            raise NotYet(f"the parent of {name} is {procfs.status(parent)['Name']}, not your kernel")
+            started_by = procfs.status(parent)["Name"]
+            raise NotYet(f"the parent of {name} is {started_by}, not your kernel")
         return "its PPid is the kernel of this notebook"
 
     def stop(self) -> None:
