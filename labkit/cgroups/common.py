@@ -119,7 +119,8 @@ class Cgroup:
         try:
             return read_text(path)
         except OSError as error:
-            raise self._explained(error, path, "") from error
+            self._explain(error, path, "")
+            raise
 
     def write(self, file: str, value: str) -> None:
         """One write(2) of `value`."""
@@ -129,19 +130,19 @@ class Cgroup:
         try:
             write(path, value)
         except OSError as error:
-            raise self._explained(error, path, value) from error
+            self._explain(error, path, value)
+            raise
 
-    def _explained(self, error: OSError, path: str, value: str) -> Exception:
-        """NotFound or Unsupported if that is what the errno stands for."""
+    def _explain(self, error: OSError, path: str, value: str) -> None:
+        """Raise NotFound or Unsupported if that is what the errno stands for."""
         directory, _, file = path.rpartition("/")
         if not os.path.isdir(directory) or error.errno == errno.ENODEV and not value:
-            return NotFound(f"no cgroup {self.name!r} any more")
+            raise NotFound(f"no cgroup {self.name!r} any more") from error
         if error.errno == errno.ENOENT and not os.path.exists(path):
-            return Unsupported(
+            raise Unsupported(
                 f"cgroup {self.name!r} has no {file}: its controller is not enabled here, "
                 "or the kernel is too old"
-            )
-        return error
+            ) from error
 
     # ---- life ---------------------------------------------------------------
 
