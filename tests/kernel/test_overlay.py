@@ -105,8 +105,10 @@ found = mounts.mount_of("/mnt/merged").super_options
 assert {"volatile", "fsync=volatile"} & set(found), found  # the old name, the new one
 mounts.umount("/mnt/merged")
 assert "Invalid argument" in raises(OSError, way, layers)
-os.rmdir("/mnt/work/work/incompat/volatile")
-os.rmdir("/mnt/work/work/incompat")
+for directory, below, files in os.walk("/mnt/work/work/incompat", topdown=False):
+    for name in files:
+        os.unlink(os.path.join(directory, name))
+    os.rmdir(directory)
 way(layers)
 """, way)  # fmt: skip
 

@@ -70,8 +70,8 @@ def test_the_controlling_terminal_sends_ctrl_c_and_hang_up(isolated) -> None:
             terminal.become_stdio(pty.detach("slave"))
             os.close(pty.detach("master"))
             assert os.open("/dev/tty", os.O_RDWR) >= 0 and os.tcgetpgrp(0) == os.getpid()
-            signal.signal(signal.SIGINT, lambda *_: print("interrupted", flush=True))
-            print("ready", flush=True)
+            signal.signal(signal.SIGINT, lambda *_: os.write(1, b"interrupted"))
+            os.write(1, b"ready")
             signal.pause()
             time.sleep(60)
         pty = terminal.open_pty()
@@ -85,7 +85,7 @@ def test_the_controlling_terminal_sends_ctrl_c_and_hang_up(isolated) -> None:
             os.write(pty.master, b"\\x03")
             expect(b"interrupted")
             os.close(pty.detach("master"))
-            assert child.wait(10) == -signal.SIGHUP
+            assert child.wait(10) == -signal.SIGHUP, child.wait()
     """)
 
 
