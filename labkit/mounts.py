@@ -50,6 +50,8 @@ class Mount:
         self, source: str, target: str, fstype: str = "", options: Iterable[str] = ()
     ) -> None:
         self.source, self.target, self.fstype = source, target, fstype
+        if isinstance(options, str):
+            raise InvalidParameter(f"options {options!r} of {target}: a list of words, not a text")
         self.options = tuple(options)
         unknown = [word for word in self.options if word not in OPTIONS]
         if self.bind and unknown:
