@@ -17,6 +17,7 @@ STYLE = (
     "font-size:var(--jp-ui-font-size1,13px)"
 )
 LEFT = "text-align:left;padding:1px 14px 1px 0;vertical-align:top"
+TITLE = f"{LEFT};font-weight:600;white-space:nowrap"
 
 
 class Card:
@@ -42,7 +43,7 @@ class Card:
         rows = [_row(name, value) for name, value in self._words()]
         if live:
             rows += [_row(name, word(value), raw=True) for name, value in self.live.items()]
-        caption = f'<caption style="{LEFT};font-weight:600">{html.escape(self.title)}</caption>'
+        caption = f'<caption style="{TITLE}">{html.escape(self.title)}</caption>'
         return f'<table style="{STYLE}">{caption}{"".join(rows)}</table>'
 
     def __repr__(self) -> str:
