@@ -80,7 +80,7 @@ class Stage:
 def tests(name, *arguments, env=()):
     """A stage of pytest: short output, every skip with its reason, a JUnit file."""
     report = f"--junitxml={os.path.join(OUTPUT, name)}.xml"
-    return Stage(name, PYTHON, "-m", "pytest", "-q", "-rs", report, *arguments, env=env)
+    return Stage(name, PYTHON, "-m", "pytest", "-q", "-rfEs", report, *arguments, env=env)
 
 
 STAGES = (

@@ -34,11 +34,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def lab(browser: Browser, address: str) -> Iterator[Lab]:
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    opened = Lab(browser.new_page(viewport={"width": 1280, "height": 900}), address)
     try:
-        yield Lab(page, address)
+        yield opened
     finally:
-        page.close()
+        opened.close()
 
 
 def free_port() -> int:

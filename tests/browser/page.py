@@ -106,6 +106,11 @@ class Lab:
         """The box of a slider: its description is the label."""
         return self.page.locator(".widget-slider", has_text=label).last
 
+    def close(self) -> None:
+        """Shut the kernels down, as "Shut Down All" does, and leave: the next test finds none."""
+        self.page.evaluate("window.jupyterapp?.serviceManager.sessions.shutdownAll()")
+        self.page.close()
+
     def screenshot(self, name: str) -> Path:
         SCREENS.mkdir(parents=True, exist_ok=True)
         path = SCREENS / f"{name}.png"

@@ -1,6 +1,7 @@
 """A learner's browser: JupyterLab as `make lab` starts it, opened, run and moved by keyboard."""
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.page import Lab
 
@@ -32,6 +33,6 @@ def test_a_slider_moves_by_keyboard_and_the_kernel_follows(lab: Lab) -> None:
     assert lab.press("memory", "ArrowRight", times=3) == 67
     assert lab.press("memory", "ArrowLeft") == 66
     field = lab.page.locator(".widget-text input[type=number]").last
-    assert field.input_value() == "66"
+    expect(field).to_have_value("66")  # it waits: the value goes by way of the kernel
     lab.screenshot("slider")
     assert lab.errors == []

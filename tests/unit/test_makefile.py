@@ -30,7 +30,11 @@ def setup() -> ModuleType:
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["make", *arguments], cwd=CHECKOUT, capture_output=True, text=True)
+    """A make of its own, also when these tests run below another one."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return subprocess.run(
+        ["make", *arguments], cwd=CHECKOUT, env=env, capture_output=True, text=True
+    )
 
 
 def test_make_alone_lists_every_target_with_a_line_of_help() -> None:
