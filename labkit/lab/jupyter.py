@@ -46,9 +46,9 @@ def serve(port: int, *, ip: str, token_file: str | None, extra: list[str]) -> No
 
     Conflict when the port is taken; `extra` are JupyterLab's own options, passed on as they are.
     """
+    check_port(ip, port)
     from jupyterlab.labapp import LabApp  # late: it costs a second
 
-    check_port(ip, port)
     work = settings.work()
     copy_missing(originals(), work)
     hand_over(work)
