@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from labkit.lab import record
 from labkit.lab.notebooks import source
 from labkit.lab.notebooks.execute import CELL_SECONDS
 from labkit.lab.notebooks.source import Cell, Source, tags
@@ -23,10 +24,11 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True)
 class Attempt:
-    """output is all text, tracebacks included; raised the names of exceptions."""
+    """output is all text, tracebacks included; raised the names of exceptions; records lab's."""
 
     output: str
     raised: list[str]
+    records: dict[str, object]
 
     def passed(self, exercise: str) -> bool:
         return f"[passed] {exercise}" in self.output
@@ -135,13 +137,20 @@ def serve() -> None:
     shell = InteractiveShell.instance()
     for line in requests:
         raised = []
-        with capture_output(display=False) as captured:
+        with capture_output() as captured:
             for cell in json.loads(line):
                 result = shell.run_cell(cell)
                 error = result.error_before_exec or result.error_in_exec
                 raised += [type(error).__name__] if error else []
-        output = COLOUR.sub("", captured.stdout + captured.stderr)
-        print(json.dumps({"output": output, "raised": raised}), file=replies, flush=True)
+        shown = [rich.data for rich in captured.outputs]
+        text = [captured.stdout, captured.stderr, *(data.get("text/plain", "") for data in shown)]
+        entries = [data[record.MIME] for data in shown if record.MIME in data]
+        reply = {
+            "output": COLOUR.sub("", "\n".join(text)),
+            "raised": raised,
+            "records": {entry["name"]: entry["value"] for entry in entries},
+        }
+        print(json.dumps(reply), file=replies, flush=True)
 
 
 if __name__ == "__main__":

@@ -118,12 +118,12 @@ def attendee_is_clean(case: Case) -> Iterator[str]:
             yield f"{cell['id']} of the attendee's notebook has outputs or a count"
     shown = "\n".join(cell.source for cell in case.attendee.cells)
     common = "\n".join(cell.source for cell in source.attendee(case.source.cells))
-    for name, text in source.solutions(case.source).items():
+    for text in source.secrets(case.source):
         for line in {line.strip() for line in text.splitlines()}:
             if len(line) > 8 and line in shown and line not in common:
-                yield f"the attendee's notebook holds a line of solution {name}: {line!r}"
+                yield f"the attendee's notebook holds a line of a solution: {line!r}"
         if len(text.strip()) > 8 and text.strip() in shown:
-            yield f"the attendee's notebook holds solution {name}"
+            yield f"the attendee's notebook holds a solution: {text.strip()!r}"
 
 
 def solved_has_run(case: Case) -> Iterator[str]:
@@ -168,7 +168,7 @@ def lengths(case: Case) -> Iterator[str]:
 def is_answer(case: Case, cell: Cell) -> bool:
     """Is it a cell that the learner fills in?"""
     own = {c["id"]: c.source for c in case.fresh_attendee.cells}
-    return source.exercise_of(cell) is not None and own.get(cell["id"]) != cell.source
+    return cell["id"] in own and own[cell["id"]] != cell.source
 
 
 def amounts(case: Case) -> Iterator[str]:

@@ -161,18 +161,18 @@ def solution(cell: Cell) -> str:
 
 
 def solutions(source: Source) -> dict[str, str]:
-    """exercise id -> what its cells hold between the markers, in order.
-
-    Predictions are cut for attendees too, but are nobody's solution.
-    """
+    """exercise id -> what its cells hold between the markers, in order."""
     found: dict[str, list[str]] = {}
     for cell in source.code:
         name, text = exercise_of(cell), solution(cell)
-        if text and name is None and ".predict(" not in cell.source:
-            raise InvalidParameter(f"{source.stem}: a solution outside of any exercise: {text!r}")
         if text and name is not None:
             found.setdefault(name, []).append(text)
     return {name: "\n\n".join(texts) for name, texts in found.items()}
+
+
+def secrets(source: Source) -> list[str]:
+    """All that stands between markers, also in cells of no exercise, such as predictions."""
+    return [text for text in map(solution, source.code) if text]
 
 
 def parameter_list(source: Source) -> list[parameters.Parameter]:
