@@ -7,6 +7,8 @@ What nbval alone would let through or get wrong, and what is done here about it:
     a dead kernel costs 120 s    it is noticed at once
     nothing ran, all is green    executed cells are counted against tests/notebooks/counts.json
     a need is not met            the cell is skipped, because ...; in CI that is an error
+    kernels are killed           they are asked to end: a notebook cleans up at its kernel's end
+    recorded data is shown       such a cell runs and is not compared; in CI that is an error
 
 Attendee notebooks have no outputs: they are reported as not compared.
 nbval.kernel is not a public interface; tests/notebooks/test_machinery.py proves each line above.
@@ -48,6 +50,7 @@ def pytest_configure(config):
     patch = pytest.MonkeyPatch()
     patch.setattr(nbval.kernel, "start_new_kernel", tally.start_kernel)
     patch.setattr(nbval.kernel.RunningKernel, "get_message", get_message_of_a_live_kernel)
+    patch.setattr(nbval.kernel.RunningKernel, "stop", shut_down)
     config.add_cleanup(patch.undo)
 
 
@@ -63,6 +66,12 @@ def get_message_of_a_live_kernel(self, stream, timeout=None):
                 raise RuntimeError("the kernel died") from None
             if left <= 1:
                 raise
+
+
+def shut_down(self):
+    """As nbval's, but the kernel is asked to end, and so cleans up what the notebook made."""
+    self.kc.stop_channels()
+    self.km.shutdown_kernel()
 
 
 class NotCompared(pytest.Item):
@@ -92,10 +101,14 @@ def pytest_collect_file(file_path, parent):
 def pytest_runtest_setup(item):
     if type(item).__name__ != "IPyNbCell":
         return
-    missing = needs.lacking(needs.of_tags(item.cell.metadata.get("tags", [])))
+    tags = item.cell.metadata.get("tags", [])
+    missing = needs.lacking(needs.of_tags(tags))
+    recorded = needs.lacking(needs.of_tags(tags, needs.RECORDED))
     strict = os.environ.get("CI") == "true" or os.environ.get("LABKIT_STRICT_NEEDS") == "1"
-    if missing and strict and not set(missing) & set(needs.OPTIONAL):
-        pytest.fail(f"this machine must have what the cell needs: {', '.join(missing)}")
+    if (lacking := missing + recorded) and strict and not set(lacking) & set(needs.OPTIONAL):
+        pytest.fail(f"this machine must have what the cell needs: {', '.join(lacking)}")
+    if recorded:
+        item.options["check"] = False
     if missing:
         pytest.skip(needs.because(missing))
     if item.cell.execution_count is None:

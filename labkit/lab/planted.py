@@ -5,6 +5,7 @@ ledger of their own, as every notebook does. Each makes cgroups with the kit's h
 ended by SIGKILL before it can clean up, and the other one lives on.
 """
 
+import atexit
 import subprocess
 import sys
 
@@ -53,6 +54,7 @@ class Neighbour:
         reset(instance, owner)  # what it left when this kernel's predecessor died
         self.groups = [instance.name(name) for name in names]
         self.process, answer = companion(_PROGRAM, owner, *names)
+        atexit.register(self.close)
         if answer != "made\n":
             self.close()
             raise Unavailable(f"{owner} could not make its groups: {', '.join(self.groups)}")
