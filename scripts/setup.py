@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
 """Make this machine ready for labkit. `make setup` calls it, and so does the VM's provisioning.
 
-Five steps, each of which looks first and does only what is missing:
+Six steps, each of which looks first and does only what is missing:
 
     1 system packages   those of scripts/packages.txt, through apt-get
     2 uv                the one on PATH, or the pinned one of scripts/uv.txt in .tools/
     3 Python packages   exactly those of uv.lock, into .venv/
-    4 base image        the file system that the first containers start from
-    5 guest kernel      the virtual machine that notebook 01 compares a container with
+    4 another Python    for tests only, where the machine has one: outputs must not depend on it
+    5 base image        the file system that the first containers start from
+    6 guest kernel      the virtual machine that notebook 01 compares a container with
 
 Only the standard library, and only syntax that Python 3.7 can read: an old Python must get as far
 as the sentence that says so. What the called programs print goes to build/setup.log.
 """
 
 import argparse
+import glob
 import hashlib
 import json
 import os
@@ -26,7 +28,8 @@ import time
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOG = os.path.join(CHECKOUT, "build", "setup.log")
 VENV_PYTHON = os.path.join(CHECKOUT, ".venv", "bin", "python")
-STAMP = os.path.join(CHECKOUT, ".venv", "labkit-setup.json")
+OTHER_PYTHON = os.path.join(CHECKOUT, "build", "other-python", "bin", "python")
+STAMP = "labkit-setup.json"  # in each of the two environments: what it was made from
 TOOLS = os.path.join(CHECKOUT, ".tools")
 OS_RELEASE = "/etc/os-release"
 OLDEST = (3, 11)
@@ -70,13 +73,15 @@ def setup(options):
     open(LOG, "w").close()
     system_packages(options)
     python = find_python()
-    python_packages(find_uv(), python, tests=options.tests)
+    uv = find_uv()
+    python_packages(uv, python, tests=options.tests)
+    other_packages(uv, tests=options.tests)
     base_image()
     guest_kernel()
 
 
 def step(number, what):
-    print(f"[{number}/5] {what}", flush=True)
+    print(f"[{number}/6] {what}", flush=True)
 
 
 def run(argv, what, env=None):
@@ -250,25 +255,38 @@ def ask_python(name):
 
 
 def python_packages(uv, python, tests):
-    """`uv sync --locked`, unless the stamp says that just this was done already."""
-    stamp = read_stamp()
-    tests = tests or stamp.get("tests", False)  # make lab takes nothing away from make test
+    """The environment that everything runs in."""
+    # make lab takes nothing away from make test
+    tests = tests or read_stamp(VENV_PYTHON).get("tests", False)
+    synced = sync(uv, python, VENV_PYTHON, tests)
+    step(3, "Python packages: {}".format(synced or "as uv.lock says"))
+
+
+def sync(uv, python, target, tests):
+    """`uv sync --locked`, unless the stamp says that just this was done already.
+
+    Returns what was done, in words, or nothing.
+    """
     now = {"key": lock_key(), "tests": tests}
-    if now == stamp and ask_python(VENV_PYTHON)[0]:
-        step(3, "Python packages: as uv.lock says")
-        return
-    step(3, f"Python packages: uv sync into .venv with {python}")
-    if os.path.exists(STAMP):
-        os.unlink(STAMP)  # an interrupted sync must not look like a finished one
+    if now == read_stamp(target) and ask_python(target)[0]:
+        return None
+    if os.path.exists(stamp_of(target)):
+        os.unlink(stamp_of(target))  # an interrupted sync must not look like a finished one
     groups = [] if tests else ["--no-dev", "--inexact"]
-    run([uv, "sync", "--locked", "--python", python] + groups, "uv sync", uv_environment())
-    with open(STAMP, "w") as file:
+    env = dict(uv_environment(), UV_PROJECT_ENVIRONMENT=os.path.dirname(os.path.dirname(target)))
+    run([uv, "sync", "--locked", "--python", python] + groups, "uv sync", env)
+    with open(stamp_of(target), "w") as file:
         json.dump(now, file)
+    return f"uv sync with {python}"
 
 
-def read_stamp():
+def stamp_of(python):
+    return os.path.join(os.path.dirname(os.path.dirname(python)), STAMP)
+
+
+def read_stamp(python):
     try:
-        with open(STAMP) as file:
+        with open(stamp_of(python)) as file:
             return json.load(file)
     except (OSError, ValueError):
         return {}
@@ -295,20 +313,45 @@ def uv_environment():
     return env
 
 
-# 4 and 5 what the notebooks start from -----------------------------------------------------------
+# 4 another Python -------------------------------------------------------------------------------
+
+
+def other_packages(uv, tests):
+    """A second environment, for tests: a solved notebook gives the same outputs in it."""
+    if not tests:
+        step(4, "another Python: only for tests")
+        return
+    python = find_other_python()
+    if python is None:
+        step(4, "another Python: none here, outputs are compared under one version only")
+        return
+    synced = sync(uv, python, OTHER_PYTHON, tests)
+    step(4, "another Python: {}".format(synced or "as uv.lock says"))
+
+
+def find_other_python():
+    """The newest Python here, pyenv's too, that is not the version of .venv; None: there is none"""
+    pyenv = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
+    own = ask_python(VENV_PYTHON)[1]
+    found = map(ask_python, PYTHONS + tuple(glob.glob(pyenv + "/versions/*/bin/python3")))
+    others = [(number, path) for path, number in found if number >= OLDEST and number != own]
+    return max(others)[1] if others else None
+
+
+# 5 and 6 what the notebooks start from -----------------------------------------------------------
 
 
 def base_image():
-    step(4, "base image")
+    step(5, "base image")
     run([VENV_PYTHON, "-m", "labkit.lab.base"], "building the base image")
 
 
 def guest_kernel():
     machine = {"x86_64": "x86_64", "aarch64": "aarch64"}.get(platform.machine(), "")
     if shutil.which("qemu-system-" + machine) is None:
-        step(5, "guest kernel: skipped, no qemu here; notebook 01 shows recorded data instead")
+        step(6, "guest kernel: skipped, no qemu here; notebook 01 shows recorded data instead")
         return
-    step(5, "guest kernel")
+    step(6, "guest kernel")
     run([VENV_PYTHON, "-m", "labkit.lab.guest", "prepare"], "preparing the guest kernel")
 
 
