@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -63,6 +64,7 @@ class Guest:
 
     files: more files for its file system, absolute path -> content.
     memory_mib: the guest's memory. accelerator: "kvm" or "tcg", None takes the best that works.
+    kernel: another image than kernel_image()'s.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Guest:
         files: Mapping[str, bytes] | None = None,
         memory_mib: int = 128,
         accelerator: str | None = None,
+        kernel: Path | None = None,
     ) -> None:
         if accelerator not in (None, *ACCELERATORS):
             raise InvalidParameter(f"accelerator must be kvm or tcg, not {accelerator!r}")
@@ -86,6 +89,7 @@ class Guest:
         }
         self._memory_mib = memory_mib
         self._accelerator = accelerator
+        self._kernel = kernel
         self._line: Line | None = None
         self._init: tuple[float, str] | None = None
         self._facts: Facts | None = None
@@ -112,7 +116,7 @@ class Guest:
             qemu(), "-nodefaults", "-no-user-config",
             *processor(self.accelerator), "-machine", machine, "-smp", "1",
             "-m", str(self._memory_mib), "-display", "none", "-no-reboot", "-serial", "stdio",
-            "-kernel", str(kernel_image()), "-initrd", initrd,
+            "-kernel", str(self._kernel or kernel_image()), "-initrd", initrd,
             "-append", f"console={console} quiet loglevel=0 panic=-1",
         ]  # fmt: skip
 
@@ -142,7 +146,7 @@ class Guest:
     def accelerator(self) -> str:
         """ "kvm" or "tcg"; the first question of this boot of the host may take ten seconds."""
         if self._accelerator is None:
-            self._accelerator = best_accelerator()
+            self._accelerator = best_accelerator(self._kernel)
         return self._accelerator
 
     def _started(self) -> Line:
@@ -211,18 +215,18 @@ class Guest:
 # ---- the accelerator --------------------------------------------------------
 
 
-def best_accelerator(instance: Instance | None = None) -> str:
+def best_accelerator(kernel: Path | None = None) -> str:
     """ "kvm" if a guest really reaches init with it, else "tcg"; asked once per boot of the host.
 
     /dev/kvm alone proves nothing: in some clouds it opens and the guest hangs.
     """
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return "tcg"
-    path = os.path.join((instance or Instance()).run, "accelerator.json")
+    path = os.path.join(Instance().run, "accelerator.json")
     with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
         return str(store.read_json(path))
     try:
-        with Guest(accelerator="kvm") as guest:
+        with Guest(accelerator="kvm", kernel=kernel) as guest:
             guest.wait()
         found = "kvm"
     except Unavailable:

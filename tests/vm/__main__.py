@@ -15,7 +15,7 @@ from labkit.errors import LabkitError
 from tests.vm import image, machine
 
 #: step -> (the file that must exist for it, its command in the guest, at the repository's root)
-PYTEST = ["-m", "pytest", "-v", "-rs", "-p", "no:cacheprovider", "--color=no"]
+PYTEST = ["-m", "pytest", "-v", "-rs", "-p", "no:cacheprovider", "-p", "no:nbval", "--color=no"]
 STEPS = {
     "kernel tests": (
         "tests/vm/test_machine.py",

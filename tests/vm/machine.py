@@ -59,7 +59,7 @@ def command(image: Path, job: Path, results: Path) -> list[str]:
     append = f"console={console} quiet loglevel=3 panic=-1 cgroup_no_v1=all init=/init"
     return [
         "setpriv", "--pdeathsig", "KILL", qemu.qemu(), "-nodefaults", "-no-user-config",
-        *qemu.processor(best_accelerator(), numpy=True), "-machine", machine,
+        *qemu.processor(best_accelerator(image / "vmlinuz"), numpy=True), "-machine", machine,
         "-smp", "2", "-m", str(MEMORY_MIB), "-display", "none", "-no-reboot", "-serial", "stdio",
         *(word for disk in disks for word in ("-drive", f"if=virtio,format=raw,file={disk}")),
         "-kernel", f"{image}/vmlinuz", "-initrd", f"{image}/initrd", "-append", append,
