@@ -36,10 +36,10 @@ KINDS = {
     "time": CloneFlag.NEWTIME,
 }
 
-#: what a threaded process must not unshare: the kernel says EINVAL to the first; it takes the
-#: second, and from then on no thread can be started (clone(2): CLONE_THREAD after CLONE_NEWPID)
-ONE_THREAD_TO_UNSHARE = ("user", "pid")
-#: the same for setns(2): EINVAL for user and mnt, EUSERS for time; pid as above
+#: What a threaded process must not unshare. The kernel says EINVAL to user; it takes the others,
+#: and then no thread can be started any more, clone(2). (time: so on Linux 6.1, not on 6.18)
+ONE_THREAD_TO_UNSHARE = ("user", "pid", "time")
+#: The same for setns(2): EINVAL for user and mnt, EUSERS for time; pid as above.
 ONE_THREAD_TO_JOIN = ("user", "mnt", "time", "pid")
 
 NS_GET_USERNS, NS_GET_PARENT = 0xB701, 0xB702  # ioctl_ns(2)
@@ -64,7 +64,7 @@ def unshare(kinds: Iterable[str]) -> None:
     """
     kinds = list(kinds)
     wanted = flags(kinds)
-    _need_one_thread("unshare", [kind for kind in kinds if kind in ONE_THREAD_TO_UNSHARE])
+    _need_one_thread("unshare", [kind for kind in ONE_THREAD_TO_UNSHARE if kind in kinds])
     syscalls.unshare(wanted)
 
 
@@ -73,7 +73,8 @@ def _need_one_thread(call: str, kinds: "Sequence[str]") -> None:
     if not kinds or threads == 1:
         return
     name = f"{call}(CLONE_{KINDS[kinds[0]].name})"
-    why = f"after {name} it could start no other" if kinds[0] == "pid" else f"{name} needs one"
+    now = "user" in kinds or call == "setns" and kinds != ["pid"]
+    why = f"{name} needs one" if now else f"after {name} it could start no other"
     raise Conflict(f"this process has {threads} threads: {why}")
 
 

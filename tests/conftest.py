@@ -137,11 +137,12 @@ sys.exit(code)
 """
 
 
-@pytest.fixture(params=["rprivate", "rshared"])
+@pytest.fixture
 def isolated(request: pytest.FixtureRequest, tmp_path: Path) -> Isolated:
     """isolated(code, *argv): run it as the first process of new mount and pid namespaces.
 
-    With / private, as the kernel has it, and shared, as systemd has it. /mnt is an empty tmpfs.
+    / is private, as the kernel makes it; tests of mounts set the parameter, to have it shared too,
+    as systemd makes it (parametrize with indirect=True). /mnt is an empty tmpfs.
     Layer 1 is imported; raises(kind, function, ...) gives the message, visible() the mounts that
     are new below /mnt. It must end with code 0.
     """
@@ -149,7 +150,7 @@ def isolated(request: pytest.FixtureRequest, tmp_path: Path) -> Isolated:
     def run(code: str, *argv: str) -> subprocess.CompletedProcess[str]:
         text = ISOLATED.format(
             checkout=os.path.dirname(os.path.dirname(labkit.__file__)),
-            propagation=request.param,
+            propagation=getattr(request, "param", "rprivate"),
             code=textwrap.indent(textwrap.dedent(code), "    "),
         )
         file = tmp_path / "experiment.py"  # a file, so that a traceback shows its lines

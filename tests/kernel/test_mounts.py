@@ -2,7 +2,10 @@
 
 import pytest
 
-pytestmark = pytest.mark.root
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.parametrize("isolated", ["rprivate", "rshared"], indirect=True),
+]
 
 
 def test_a_file_system_has_its_options_and_its_own_words(isolated) -> None:

@@ -2,7 +2,10 @@
 
 import pytest
 
-pytestmark = pytest.mark.root
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.parametrize("isolated", ["rprivate", "rshared"], indirect=True),
+]
 
 #: a root of the plan's own, from which nothing of the host is seen
 CONTAINER = """
