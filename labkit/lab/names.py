@@ -32,10 +32,13 @@ Witness = tuple[int, int]
 
 
 class Names:
-    """The aliases of one lab, given in order of first sight."""
+    """The aliases of one lab, given in order of first sight.
 
-    def __init__(self, host: Mapping[str, int] = HOST) -> None:
-        self._host = host
+    host: the namespaces that go by the name `home`; the notebook kernel's own if nothing is said.
+    """
+
+    def __init__(self, host: Mapping[str, int] = HOST, home: str = "host") -> None:
+        self._host, self._home = host, home
         self._inodes: dict[tuple[str, int], str] = {}
         self._witnesses: dict[str, set[Witness]] = {}
         self._counts: dict[str, int] = {}
@@ -62,7 +65,7 @@ class Names:
     def inode(self, kind: str, inode: int, witness: Witness | None = None) -> str:
         """The alias of a namespace inode that `witness` (pid, start time) was seen in."""
         if self._host.get(kind) == inode:
-            return "host"
+            return self._home
         alias = self._inodes.get((kind, inode))
         if alias is None or not self._still_there(alias, kind, inode):
             alias = self._inodes[kind, inode] = self._next(kind)

@@ -28,7 +28,7 @@ from typing import Any, Protocol
 from labkit import cgroups
 from labkit.cgroups import Cgroup, DeviceRule, Limits
 from labkit.cgroups.limits import whole
-from labkit.errors import LabkitError, Unavailable
+from labkit.errors import LabkitError, Unavailable, Unsupported
 from labkit.lab import base, child_main, world_main
 from labkit.lab.child import PACKAGE_ROOT, Child, channel, check_name, hello, launch
 from labkit.lab.child_answer import readable, rebuild
@@ -44,13 +44,15 @@ MIB = 1 << 20
 
 __all__ = ["DISK", "SCRATCH", "Victim", "World"]
 
-#: any node may be made (overlayfs needs 0:0), only harmless ones can be opened; 136 is devpts
+#: any node may be made (overlayfs needs 0:0), only harmless ones can be opened; 136 is devpts,
+#: 10:200 /dev/net/tun, which reaches the opener's network only, and runc insists on it
 DEVICE_RULES = [
     DeviceRule("c", "m", None, None, True),
     DeviceRule("b", "m", None, None, True),
     *(DeviceRule("c", "rw", *numbers, True) for numbers in DEVICES.values()),
     DeviceRule("c", "rw", 5, 2, True),
     DeviceRule("c", "rw", 136, None, True),
+    DeviceRule("c", "rwm", 10, 200, True),
 ]
 
 
@@ -90,6 +92,7 @@ class World:
         self._ledger = ledger or NoRecord()
         self._lock = threading.Lock()
         self._children: dict[str, Child] = {}
+        self._groups: dict[str, Cgroup] = {}
         self._kill: Callable[[], None] = lambda: None
         self.undo = contextlib.ExitStack()
         limits = Limits(
@@ -111,6 +114,8 @@ class World:
         top = self.instance.name(self.name)
         self._top = self._own(top)
         self.cgroup = self._own(f"{top}/machine", limits)
+        with contextlib.suppress(Unsupported):  # no swap is counted here: memory_max is all
+            self.cgroup.set(Limits(memory_swap_max=0))
         self._kill = self.cgroup.kill
         self.cgroup.allow_devices(DEVICE_RULES)
         self._helper_group = self._own(f"{top}/start")
@@ -141,7 +146,7 @@ class World:
         cgroup namespace shows, and into leaves: only now can the group get children."""
         for pid in (helper, self.pid):
             self._helper_group.add(pid)
-        self._leaf = self.group("init")
+        self._leaf = self._own(f"{self.cgroup.name}/init")
         self._leaf.add(self.pid)
 
     def _spec(self, memory_mib: int) -> dict[str, Any]:
@@ -203,6 +208,12 @@ class World:
         self._children[name] = child = self._make_child(name)
         return child
 
+    def end_children(self) -> None:
+        """End every child, so that the next one of each name is a new one."""
+        for child in self._children.values():
+            child.stop()
+        self._children.clear()
+
     def _make_child(self, name: str) -> Child:
         ours, theirs, output, pipe = channel()
         try:
@@ -231,8 +242,14 @@ class World:
     # ---- what is in it ------------------------------------------------------
 
     def group(self, name: str, limits: Limits | None = None) -> Cgroup:
-        """A new cgroup below the machine's; it ends with the world, or by its own close()."""
-        return self._own(f"{self.cgroup.name}/{name}", limits)
+        """A new cgroup below the machine's, in the place of one that group() made before.
+
+        It ends with the world, or by its own close().
+        """
+        if before := self._groups.pop(name, None):
+            before.close()
+        self._groups[name] = group = self._own(f"{self.cgroup.name}/{name}", limits)
+        return group
 
     def inner_name(self, group: Cgroup) -> str:
         """The name that a group of this world has for those inside, who see the machine as root."""
@@ -262,9 +279,7 @@ class World:
     def close(self) -> None:
         """End everything in it and remove its cgroups and its disk; a second time is no error."""
         self._kill()  # all at once, frozen or forking; what comes then finds nobody
-        for child in self._children.values():
-            child.stop()
-        self._children.clear()
+        self.end_children()
         self.undo.close()
         self._kill = lambda: None
 
