@@ -5,6 +5,7 @@ What nbval alone would let through or get wrong, and what is done here about it:
     a child's output is lost     ipykernel leaves fd 1 and 2 alone when PYTEST_CURRENT_TEST is set
     never-run cells pass         a cell without an execution count fails
     a dead kernel costs 120 s    it is noticed at once
+    runs share a work folder     each notebook has an empty one, as in `labkit notebooks build`
     nothing ran, all is green    executed cells are counted against tests/notebooks/counts.json
     a need is not met            the cell is skipped, because ...; in CI that is an error
     kernels are killed           they are asked to end: a notebook cleans up at its kernel's end
@@ -14,6 +15,7 @@ Attendee notebooks have no outputs: they are reported as not compared.
 nbval.kernel is not a public interface; tests/notebooks/test_machinery.py proves each line above.
 """
 
+import contextlib
 import os
 import subprocess
 import time
@@ -28,9 +30,12 @@ import pytest
 from labkit.lab import needs
 from labkit.lab.notebooks.execute import CELL_SECONDS, environment
 from labkit.lab.notebooks.shelf import Shelf, read_counts
+from labkit.lab.reset import reset
+from labkit.paths import Instance
 
 HERE = Path(__file__).parent
 NBVAL_DEFAULT_SECONDS = 2000
+STOP_SECONDS = 20
 start_kernel = nbval.kernel.start_new_kernel
 get_message = nbval.kernel.RunningKernel.get_message
 
@@ -42,16 +47,33 @@ def pytest_configure(config):
         config.option.nbval_cell_timeout = CELL_SECONDS
     if not config.option.nbval_kernel_name:
         config.option.nbval_current_env = True
-    tally = Tally(config)
-    config.pluginmanager.register(tally, "labkit-tally")
-    variables = environment()
-    tally.variables = variables.__enter__()
-    config.add_cleanup(lambda: variables.__exit__(None, None, None))
+    kernels = Kernels()
     patch = pytest.MonkeyPatch()
-    patch.setattr(nbval.kernel, "start_new_kernel", tally.start_kernel)
+    patch.setattr(nbval.kernel, "start_new_kernel", kernels.start)
     patch.setattr(nbval.kernel.RunningKernel, "get_message", get_message_of_a_live_kernel)
     patch.setattr(nbval.kernel.RunningKernel, "stop", shut_down)
     config.add_cleanup(patch.undo)
+    config.add_cleanup(kernels.clear)
+    config.pluginmanager.register(Tally(config), "labkit-tally")
+
+
+class Kernels:
+    """Starts kernels as `labkit notebooks build` does: environment and working directory."""
+
+    def __init__(self):
+        self.stack = contextlib.ExitStack()
+
+    def start(self, *, cwd, stderr, **options):
+        stderr.close()  # nbval opens it and never closes it
+        directory = Path(cwd)
+        cwd = str(directory.parent if directory.name == "solved" else directory)
+        variables = self.stack.enter_context(environment())
+        return start_kernel(cwd=cwd, stderr=subprocess.DEVNULL, env=variables, **options)
+
+    def clear(self):
+        """Remove the work folders, and what kernels that died had left."""
+        self.stack.close()
+        reset(Instance())
 
 
 def get_message_of_a_live_kernel(self, stream, timeout=None):
@@ -71,6 +93,7 @@ def get_message_of_a_live_kernel(self, stream, timeout=None):
 def shut_down(self):
     """As nbval's, but the kernel is asked to end, and so cleans up what the notebook made."""
     self.kc.stop_channels()
+    self.km.shutdown_wait_time = STOP_SECONDS
     self.km.shutdown_kernel()
 
 
@@ -119,17 +142,9 @@ class Tally:
     """Counts what was executed; too little is an error of the whole run."""
 
     def __init__(self, config):
-        self.config, self.variables, self.counts = config, {}, read_counts(Shelf(HERE.parent))
+        self.config, self.counts = config, read_counts(Shelf(HERE.parent))
         self.collected, self.executed, self.gated = Counter(), Counter(), Counter()
         self.whole = not config.option.keyword and not any("::" in arg for arg in config.args)
-
-    def start_kernel(self, *, cwd, stderr, **options):
-        """nbval's kernel, with the environment and the directory that `build` runs with."""
-        stderr.close()
-        directory = Path(cwd)
-        cwd = str(directory.parent if directory.name == "solved" else directory)
-        options |= {"cwd": cwd, "stderr": subprocess.DEVNULL, "env": self.variables}
-        return start_kernel(**options)
 
     def pytest_collection_finish(self, session):
         self.collected.update(stem(item.nodeid) for item in session.items)

@@ -2,7 +2,8 @@
 
 Setup cells always run. Of the target's own section all cells before it run, and of earlier sections
 those that mention a name, or a child of the world, that is needed further down. It may find too
-many, never too few, as long as cells meet through names. An exercise needs its own cells only.
+many, never too few, as long as cells meet through names. An exercise needs its own cells only; it
+runs for others if they use a name that it binds.
 """
 
 import ast
@@ -44,12 +45,17 @@ def before(cells: Sequence[Cell], target: int, bound: set[str]) -> set[int]:
     found, names = set(), set()
     for place in range(target, -1, -1):
         cell = cells[place]
-        if exercise_of(cell) or is_setup(cell):
+        if place in found or is_setup(cell):
             continue
-        mine = mentions(cell) & bound | children(cell)
-        if place >= start or mine & names:
+        if exercise := exercise_of(cell):
+            mine = [p for p in range(place + 1) if exercise_of(cells[p]) == exercise]
+            if binds(cell) & names:
+                found |= set(mine)
+            continue
+        mentioned = mentions(cell) & bound | children(cell)
+        if place >= start or mentioned & names:
             found.add(place)
-            names |= mine
+            names |= mentioned
     return found
 
 

@@ -14,7 +14,10 @@ from tests.notebooks.sabotage import Mutation, nbval, prepare
 
 SHELF = Shelf(Path(__file__).parents[2])
 
-MUTATIONS: tuple[Mutation, ...] = ()
+MUTATIONS: tuple[Mutation, ...] = (
+    Mutation("00-start-here", "outcomes = reset(lab.instance)", "outcomes = []", "reset"),
+    Mutation("00-start-here", "started + 1)", "started)", "telling owners apart by start time"),
+)
 
 #: as many for each notebook that is there
 LEAST = 2
