@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from labkit.lab.lab import Lab as Lab
     from labkit.lab.live import Live as Live
     from labkit.lab.names import Names as Names
+    from labkit.lab.sandbox import Sandbox as Sandbox
     from labkit.lab.slider import Slider as Slider
 
 #: public name -> module that defines it
@@ -23,11 +24,12 @@ _HOME = {
     "Lab": "lab",
     "Live": "live",
     "Names": "names",
+    "Sandbox": "sandbox",
     "Slider": "slider",
     "TODO": "exercise",
 }
 
-__all__ = ["TODO", "Card", "Chart", "Lab", "Live", "Names", "Slider"]
+__all__ = ["TODO", "Card", "Chart", "Lab", "Live", "Names", "Sandbox", "Slider"]
 
 
 def __getattr__(name: str) -> object:

@@ -21,6 +21,7 @@ from labkit.lab.reset import Outcome, reset, summary
 from labkit.paths import Instance
 
 if TYPE_CHECKING:
+    from labkit.lab.virtualmachine import VirtualMachine
     from labkit.lab.world import World
 
 #: kernels of one notebook that may be open at the same time
@@ -58,6 +59,7 @@ class Lab:
         self.number, self._pid = number, os.getpid()
         self.instance, self.names, self.progress = Instance(), Names(), Progress()
         self._world: World | None = None
+        self._vm: VirtualMachine | None = None
         self._limits = (256, 128)
         self._exercises: dict[str, Exercise] = {}
         self.leftovers: list[Outcome] = []
@@ -110,6 +112,23 @@ class Lab:
         )
         self._limits = wanted
         return self._world
+
+    def virtual_machine(self, memory_mib: int | None = None) -> "VirtualMachine":
+        """The guest that notebook 01 compares with, started at first use, with 128 MiB.
+
+        Started anew when it has ended or when another size is asked for; None is "as it is".
+        """
+        from labkit.lab.virtualmachine import VirtualMachine
+
+        self._check_open()
+        before = self._vm
+        wanted = memory_mib or (before.memory_mib if before else 128)
+        if before and before.alive and before.memory_mib == wanted:
+            return before
+        if before:
+            before.close()
+        self._vm = VirtualMachine(wanted)
+        return self._vm
 
     def predict(self, id: str, question: str, options: Sequence[str], answer: object) -> None:
         """Write down what you expect, before you look; answer is a letter or an option's text."""
@@ -177,6 +196,9 @@ class Lab:
         Live.close_all()
         for exercise in reversed(list(self._exercises.values())):
             exercise.close()
+        vm, self._vm = self._vm, None
+        if vm:
+            vm.close()
         world, self._world = self._world, None
         if world:
             try:

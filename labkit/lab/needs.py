@@ -7,15 +7,16 @@ the rest of the cell may begin with a magic of its own. nbval skips such cells b
 """
 
 import os
-import platform
 import shutil
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from labkit.errors import InvalidParameter
+from labkit.errors import InvalidParameter, Unsupported
 
 TAG = "needs:"
+#: a cell with this tag always runs; without the need it shows recorded data and is not compared
+RECORDED = "recorded:"
 MAGIC = "%%needs"
 
 #: needs that no machine is made to have: a skip for them is never an error
@@ -33,7 +34,14 @@ def _cgroup2() -> bool:
 
 
 def _qemu() -> bool:
-    return shutil.which(f"qemu-system-{platform.machine()}") is not None
+    """qemu, and a kernel that it can boot."""
+    from labkit.lab.guestimage import kernel_image
+    from labkit.lab.qemu import qemu
+
+    try:
+        return bool(qemu() and kernel_image())
+    except Unsupported:
+        return False
 
 
 def _docker() -> bool:
@@ -55,7 +63,7 @@ def _program(name: str) -> Callable[[], bool]:
 PROBES: dict[str, tuple[Callable[[], bool], str]] = {
     "root": (_root, "this needs root"),
     "cgroup2": (_cgroup2, "this machine has no cgroup v2 hierarchy with controllers"),
-    "qemu": (_qemu, "qemu is not installed"),
+    "qemu": (_qemu, "no virtual machine can be started here: run sudo make setup"),
     "kvm": (_kvm, "there is no usable /dev/kvm"),
     "docker": (_docker, "no docker daemon answers"),
     "podman": (_program("podman"), "podman is not installed"),
@@ -83,9 +91,9 @@ def because(names: Iterable[str]) -> str:
     return "skipped, because " + " and ".join(PROBES[name][1] for name in names)
 
 
-def of_tags(tags: Sequence[str]) -> list[str]:
+def of_tags(tags: Sequence[str], prefix: str = TAG) -> list[str]:
     """The needs among a cell's tags."""
-    return [tag.removeprefix(TAG) for tag in tags if tag.startswith(TAG)]
+    return [tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)]
 
 
 def guard(lines: list[str]) -> list[str]:

@@ -25,7 +25,7 @@ LONG_NOTEBOOKS = ("02", "03", "07")
 SHORT_NOTEBOOKS = ("00",)
 TAGS = re.compile(
     r"parameters|setup|generated|fast|further|solution-only"
-    r"|exercise-\d\d\.\d+|needs:\w+"
+    r"|exercise-\d\d\.\d+|(needs|recorded):\w+"
 )
 
 #: construct -> why it has no place in a code cell
