@@ -14,12 +14,13 @@ from labkit.lab.notebooks.source import Cell, exercise_of, tags
 
 GUARDS = ("%%needs", "%%fails")
 CHILD = re.compile(r"""^%%child\s+(\w+)|\bchild\(\s*["'](\w+)["']""", re.MULTILINE)
+HEADING = re.compile(r"^## ", re.MULTILINE)
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ListComp, ast.SetComp)
 SCOPES += (ast.DictComp, ast.GeneratorExp)
 
 
 def is_section(cell: Cell) -> bool:
-    return cell.cell_type == "markdown" and cell.source.startswith("## ")
+    return cell.cell_type == "markdown" and bool(HEADING.search(cell.source))
 
 
 def is_setup(cell: Cell) -> bool:
