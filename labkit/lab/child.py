@@ -130,7 +130,7 @@ class Child:
 
     def _await(self, collected: Collector, timeout: float) -> None:
         """Until the answer begins to arrive, gather output; the child ends if it takes too long."""
-        if not collected.until(self._sock, timeout):
+        if not collected.until(self._sock.fileno(), timeout):
             self._kill()
             self._end = f"child {self.name!r} was ended after {timeout:g} s without an answer"
             raise TimeoutError(f"{self._end}; what it had set up is gone")
@@ -231,14 +231,32 @@ def program(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", source, *arguments]
 
 
-def launch(module: str, arguments: list[str], fds: list[int]) -> "subprocess.Popen[bytes]":
+def launch(
+    module: str, arguments: list[str], fds: list[int], *, output: int | None = None
+) -> "subprocess.Popen[bytes]":
     """Start a helper that ends with us: our pid, `arguments` and the numbers of `fds` are its argv.
 
-    PR_SET_PDEATHSIG is about the thread that forks: so only the main thread may ask for it.
+    output: where 1 and 2 go, if not where ours go. PR_SET_PDEATHSIG is about the thread that forks:
+    so only the main thread may ask for it.
     """
     parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
-    command = program(module, str(parent), *arguments, *map(str, fds))
-    return subprocess.Popen(command, pass_fds=fds, stdin=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(
+        program(module, str(parent), *arguments, *map(str, fds)),
+        pass_fds=fds,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=None if output is None else subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def reap(process: "subprocess.Popen[bytes]") -> None:
+    """A helper ends when what it started has ended; if it does not, it is ended."""
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def channel() -> tuple[socket.socket, socket.socket, int, int]:

@@ -6,9 +6,9 @@ Not here: asking (labkit.lab.child), and how the child describes an exception
 
 import builtins
 import contextlib
+import math
 import os
 import select
-import socket
 import time
 from typing import Any
 
@@ -56,18 +56,18 @@ class Collector:
         self.dropped += len(part[room:])
         return bool(part)
 
-    def until(self, sock: socket.socket, seconds: float) -> bool:
-        """Read until something arrives at `sock`; False when nothing did in that time."""
+    def until(self, other: int, seconds: float = math.inf) -> bool:
+        """Read until the descriptor `other` is readable; False when it was not in that time."""
         poll = select.poll()
-        poll.register(sock, select.POLLIN)
+        poll.register(other, select.POLLIN)
         poll.register(self.fd, select.POLLIN)
         deadline = time.monotonic() + seconds
         while True:
-            left = deadline - time.monotonic()
+            left = min(deadline - time.monotonic(), 3600)
             ready = dict(poll.poll(max(0, left) * 1000))
             if self.fd in ready and not self.read():
                 poll.unregister(self.fd)
-            if sock.fileno() in ready:
+            if other in ready:
                 return True
             if left <= 0:
                 return False

@@ -53,7 +53,9 @@ def send(sock: socket.socket, message: Message, fds: "list[int] | None" = None) 
 
 def receive(sock: socket.socket, maxfds: int = 0) -> "tuple[Message, list[int]]":
     """The next message and the descriptors that came with it; EOFError when the peer is gone."""
-    head, fds, _, _ = socket.recv_fds(sock, 4, maxfds, socket.MSG_CMSG_CLOEXEC)
+    head, fds, _, _ = socket.recv_fds(sock, 4, maxfds)
+    for fd in fds:  # recv_fds takes flags, such as MSG_CMSG_CLOEXEC, and does not use them
+        os.set_inheritable(fd, False)
     if not head:
         raise EOFError("the other side is gone")
     head += _exactly(sock, 4 - len(head))

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from labkit.cgroups import Cgroup
 from labkit.errors import InvalidParameter, Unavailable
 from labkit.lab import base, child_main
-from labkit.lab.child import TIMEOUT, channel, hello, launch, program
-from labkit.lab.child_answer import KEEP, Collector, Output, readable, rebuild
+from labkit.lab.child import TIMEOUT, channel, hello, launch, reap
+from labkit.lab.child_answer import Collector, Output, readable, rebuild
 from labkit.linux import procfs
 from labkit.linux.syscalls import pidfd_open, pidfd_send_signal
 from labkit.namespaces import IdMap, flags
@@ -60,6 +60,8 @@ class Sandbox:
         cwd: str = "/",
         world: "World | None" = None,
     ) -> None:
+        if root is not None and not os.path.isabs(root):
+            raise InvalidParameter(f"root {root!r} is not an absolute path")
         self._spec = spec = {
             "argv": _checked(argv),
             "kinds": _kinds(kinds, maps),
@@ -90,7 +92,8 @@ class Sandbox:
                 world.ask("sandbox", [theirs.fileno(), pipe], spec=spec)
             else:
                 fds = [theirs.fileno(), pipe]
-                self._undo.callback(launch("sandbox_main", [json.dumps(spec)], fds).wait)
+                process = launch("sandbox_main", ["start", json.dumps(spec)], fds)
+                self._undo.callback(reap, process)
         finally:
             theirs.close()
             os.close(pipe)
@@ -106,7 +109,7 @@ class Sandbox:
 
     @property
     def alive(self) -> bool:
-        return self._code is None and not readable(self._pidfd, 0)
+        return self._pidfd >= 0 and not readable(self._pidfd, 0)
 
     @property
     def root(self) -> str:
@@ -131,28 +134,45 @@ class Sandbox:
         """
         if not self.alive:
             raise Unavailable("the container has ended")
-        joining = self._spec | {
-            "argv": _checked(argv), "pid": self.pid, "cgroup": self._host_cgroup,
-        }  # fmt: skip
+        joining = {"argv": _checked(argv), "pid": self.pid, "cgroup": self._host_cgroup}
+        spec = json.dumps(self._spec | joining | {"timeout": timeout})
+        output, pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            done = subprocess.run(
-                program("sandbox_main", "join", json.dumps(joining)),
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                timeout=timeout, start_new_session=True,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            raise TimeoutError(f"{argv[0]!r} was ended after {timeout:g} s") from None
-        return done.returncode, Output(done.stdout[:KEEP].decode(errors="replace"))
+            process = launch("sandbox_main", ["join", spec], [], output=pipe)
+        finally:
+            os.close(pipe)
+        with open(output, "rb", buffering=0):
+            return self._finish(
+                process, Collector(output), f"{argv[0]!r} was ended after {timeout:g} s"
+            )
+
+    @staticmethod
+    def _finish(
+        process: "subprocess.Popen[bytes]", written: Collector, late: str
+    ) -> tuple[int, Output]:
+        """The end of the helper counts, not that of the output: a background process holds that."""
+        pidfd = pidfd_open(process.pid)
+        try:
+            written.until(pidfd)
+        finally:  # also when the stop button was pressed
+            os.close(pidfd)
+            process.terminate()
+            code = process.wait()
+        written.drain()
+        if code == -signal.SIGALRM:
+            raise TimeoutError(late)
+        return code, written.text()
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal to its first process; SIGKILL ends all in its pid namespace."""
-        with contextlib.suppress(ProcessLookupError):
-            pidfd_send_signal(self._pidfd, number)
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                pidfd_send_signal(self._pidfd, number)
 
     def wait(self, timeout: float = TIMEOUT) -> int:
         """The exit code of its first process, or minus the signal; TimeoutError while it runs."""
         if self._code is None:
-            if not self._output.until(self._sock, timeout):
+            if not self._output.until(self._sock.fileno(), timeout):
                 raise TimeoutError(f"the container still runs after {timeout:g} s")
             try:
                 answer, _ = child_main.receive(self._sock)
@@ -166,6 +186,7 @@ class Sandbox:
     def close(self) -> None:
         """End it; a second time is no error."""
         self._undo.close()
+        self._pidfd = -1
 
     def __enter__(self) -> "Sandbox":
         return self

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 class Spec:
     """What Sandbox tells, as JSON; paths are those of whoever starts the container."""
 
-    __slots__ = tuple("argv cgroup cwd env hostname kinds lower maps pid root stage".split())
+    __slots__ = tuple(
+        "argv cgroup cwd env hostname kinds lower maps pid root stage timeout".split()
+    )
 
     argv: list[str] | str  #: the program, or Python source to run as it
     kinds: list[str]  #: new namespaces, words of namespaces.KINDS
@@ -51,6 +53,7 @@ class Spec:
     lower: str  #: one to use below an overlay, whose upper layer ends with the container
     stage: str  #: an empty directory to mount that overlay in
     pid: int  #: join only: whose namespaces
+    timeout: float  #: join only: seconds
 
     def __init__(self, fields: "dict[str, Any]") -> None:
         for name, value in fields.items():
@@ -126,9 +129,13 @@ def _without_gid(step: "mounts.Operation") -> "mounts.Operation":
 
 
 def drop_capabilities() -> None:
-    """Docker's default set, and nothing that a program could gain by exec."""
+    """Docker's default set, and nothing that a program could gain by exec.
+
+    The kernel forgets at a change of credentials that we end with our parent, prctl(2).
+    """
     keep = capabilities.DOCKER_DEFAULT
     capabilities.apply(capabilities.Sets(effective=keep, permitted=keep, bounding=keep))
+    prctl(Prctl.SET_PDEATHSIG, signal.SIGKILL)
 
 
 def execute(spec: Spec) -> "NoReturn":
@@ -194,9 +201,8 @@ def join(spec: Spec) -> int:
         cgroups.open(spec.cgroup).add()
     namespaces.join(spec.pid)
     if pid := os.fork():  # the pid namespace is for children only
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return _attend(pid, spec.timeout)
     try:
-        prctl(Prctl.SET_PDEATHSIG, signal.SIGKILL)
         if spec.maps:
             be_root()
         drop_capabilities()
@@ -207,18 +213,37 @@ def join(spec: Spec) -> int:
         os._exit(127 if isinstance(error, NotFound) else 126)
 
 
+def _attend(pid: int, timeout: float) -> int:
+    """Wait for the program; at SIGALRM, set for the timeout, or SIGTERM end it, and so ourselves.
+
+    It must be reaped by us: as long as its zombie is there, the container's process 1 cannot end.
+    """
+
+    def give_up(number: int, _: object) -> None:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    for number in (signal.SIGALRM, signal.SIGTERM):
+        signal.signal(number, give_up)
+    signal.setitimer(signal.ITIMER_REAL, timeout)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def main() -> None:
-    """Arguments: "join" and the Spec; or parent's pid, the Spec, descriptors of socket, output."""
-    first, spec = sys.argv[1], Spec(json.loads(sys.argv[2]))
+    """Arguments: parent's pid or 0, "start" or "join", the Spec; start: the descriptors."""
+    join_wanted = sys.argv[2] == "join"
+    child_main.die_with(int(sys.argv[1]), signal.SIGTERM if join_wanted else signal.SIGKILL)
+    spec = Spec(json.loads(sys.argv[3]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if first == "join":
+    if join_wanted:
         code = join(spec)
         sys.exit(code if code >= 0 else 128 - code)
-    child_main.die_with(int(first))
-    sock = socket.socket(fileno=int(sys.argv[3]))
+    sock = socket.socket(fileno=int(sys.argv[4]))
     sock.set_inheritable(False)
     with contextlib.suppress(BrokenPipeError):
-        report_errors(spec, sock, int(sys.argv[4]))
+        report_errors(spec, sock, int(sys.argv[5]))
 
 
 def report_errors(spec: Spec, sock: socket.socket, output: int) -> None:

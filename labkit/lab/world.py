@@ -19,7 +19,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -30,7 +29,7 @@ from labkit.cgroups import Cgroup, DeviceRule, Limits
 from labkit.cgroups.limits import whole
 from labkit.errors import LabkitError, Unavailable, Unsupported
 from labkit.lab import base, child_main, world_main
-from labkit.lab.child import PACKAGE_ROOT, Child, channel, check_name, hello, launch
+from labkit.lab.child import PACKAGE_ROOT, Child, channel, check_name, hello, launch, reap
 from labkit.lab.child_answer import readable, rebuild
 from labkit.lab.sandbox import KINDS, Sandbox
 from labkit.lab.victim import Victim
@@ -135,7 +134,7 @@ class World:
         self.undo.callback(ours.close)
         with theirs:
             process = launch("world_main", [spec], [theirs.fileno()])
-        self.undo.callback(_reap, process)
+        self.undo.callback(reap, process)
         self.pid = hello(ours, "the machine's init")
         self._pidfd = pidfd_open(self.pid)
         self.undo.callback(os.close, self._pidfd)
@@ -291,12 +290,3 @@ class World:
 
     def __repr__(self) -> str:
         return f"<World {self.name} {'running' if self.alive else 'ended'}>"
-
-
-def _reap(process: "subprocess.Popen[bytes]") -> None:
-    """The helper ends when init has ended; if it does not, it is ended."""
-    try:
-        process.wait(5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
