@@ -58,17 +58,17 @@ def patiently(look: Callable[[], T], seconds: float = 2.0) -> T:
 
 
 def descendants(pid: int) -> list[int]:
-    """Children of `pid`, and theirs; oldest generation first."""
+    """Live children of `pid`, and theirs."""
     found = []
     with contextlib.suppress(ProcessLookupError):
         for child in procfs.children(pid):
             found += [child, *descendants(child)]
-    return found
+    return [one for one in found if procfs.alive(one)]
 
 
 def youngest(child: Child) -> int:
-    """The newest process that a child of the world has started; its number as we have it."""
-    return max(procfs.children(child.pid), key=procfs.start_time)
+    """The newest process that a child of the world has started, as we number it; 0 for none."""
+    return max(procfs.children(child.pid), key=procfs.start_time, default=0)
 
 
 def members(pid: int) -> list[int]:

@@ -215,23 +215,21 @@ class Reaper(Space):
         self.need_unharmed(self.cradle)
         if not self.cradle.eval("callable(globals().get('init'))"):
             raise NotYet("cradle has no function called init so far")
-        self.cradle.run(
-            "from labkit.lab import storm; first = storm.first_process(init, orphans, code)"
-        )
+        begin = "from labkit.lab import storm; first = storm.first_process(init, orphans, code)"
+        said = self.cradle.run(begin).strip().splitlines()
         try:
-            return self._watch(self._first())
+            return self._watch(self._first(said))
         finally:
             with contextlib.suppress(LabkitError):
                 self.cradle.run("first.close()")
 
-    def _first(self) -> int:
-        """Process 1, in our numbering; NotYet when it has ended already."""
-        found = procfs.children(self.cradle.pid)
-        if not found or not procfs.alive(found[-1]):
-            said = str(self.cradle.run("")).strip().splitlines()
+    def _first(self, said: list[str]) -> int:
+        """Process 1, in our numbering; NotYet when it has ended already, with its last word."""
+        first = spaces.youngest(self.cradle)
+        if not procfs.alive(first):
             why = f": {said[-1]}" if said else ""
             raise NotYet(f"process 1 ended before the program did, and took it along{why}")
-        return found[-1]
+        return first
 
     def _watch(self, pid: int) -> str:
         spaces.until(lambda: not spaces.zombies(pid), 1.0)

@@ -92,7 +92,7 @@ class Alone(Space):
         if self._unshared():
             raise NotYet(
                 "unshare changed the namespace of the children to come, not that of the caller: "
-                "NSpid of `alone` has no new entry, and no child was started since"
+                "NSpid of `alone` has no new entry, and nobody lives in the new namespace"
             )
         if found:
             raise NotYet(
