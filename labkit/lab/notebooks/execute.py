@@ -24,6 +24,7 @@ from labkit.lab.notebooks.source import KERNELSPEC, Cell, tags
 
 SEED = "1"
 CELL_SECONDS = 120
+START_SECONDS = 240  #: a kernel takes minutes to start on an emulated processor
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -68,6 +69,7 @@ def execute(
     client = NotebookClient(
         run,
         timeout=CELL_SECONDS,
+        startup_timeout=START_SECONDS,
         kernel_name=KERNELSPEC["name"],
         record_timing=False,
         resources={"metadata": {"path": str(directory)}},
