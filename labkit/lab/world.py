@@ -28,12 +28,12 @@ from labkit import cgroups
 from labkit.cgroups import Cgroup, DeviceRule, Limits
 from labkit.cgroups.limits import whole
 from labkit.errors import LabkitError, Unavailable, Unsupported
-from labkit.lab import base, child_main, world_main
+from labkit.lab import base, child_main
 from labkit.lab.child import PACKAGE_ROOT, Child, channel, check_name, hello, launch, reap
 from labkit.lab.child_answer import readable, rebuild
 from labkit.lab.sandbox import KINDS, Sandbox
 from labkit.lab.victim import Victim
-from labkit.lab.world_main import DISK, SCRATCH
+from labkit.lab.world_root import DISK, OWN, SCRATCH, below
 from labkit.linux import procfs
 from labkit.linux.syscalls import pidfd_open
 from labkit.paths import Instance
@@ -153,7 +153,7 @@ class World:
         stage = os.path.join(self.instance.run, "stage")
         os.makedirs(stage, exist_ok=True)
         shown = dict.fromkeys([PACKAGE_ROOT, sys.prefix, sys.base_prefix])
-        hidden = [path for path in shown if world_main.below(path, world_main.OWN)]
+        hidden = [path for path in shown if below(path, OWN)]
         places = ("bin", "sbin", "usr/bin", "usr/sbin")
         path = [f"{busybox}/{place}" for place in places] + [f"/{place}" for place in places]
         return {
