@@ -102,12 +102,17 @@ class Overlay:
             except OSError as error:
                 if not _is_old(error):
                     raise
-                return self._mount_by_string(f"/proc/self/fd/{place}")
+                return self._mount_by_string(f"/proc/self/fd/{place}", target)
             with rootpath.closing(mount):
                 mounts.attach(mount, place, target)
 
     def _check_directories(self) -> None:
-        devices = {path: os.stat(path).st_dev for path in self.paths()}
+        devices = {}
+        for path in self.paths():
+            status = os.stat(path)
+            if not stat.S_ISDIR(status.st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+            devices[path] = status.st_dev
         if not self.upperdir or not self.workdir:
             return
         upper, work = os.path.realpath(self.upperdir), os.path.realpath(self.workdir)
@@ -128,7 +133,7 @@ class Overlay:
             _configure(context, self.options())
             return mounts.create(context, "overlay")
 
-    def _mount_by_string(self, target: str) -> None:
+    def _mount_by_string(self, place: str, target: str) -> None:
         """mount(2) with names relative to the directory that all the layers have in common."""
         common = os.path.commonpath(self.paths())
         near = {path: os.path.relpath(path, common) for path in self.paths()}
@@ -141,7 +146,11 @@ class Overlay:
             length = f"{len(text.encode())} bytes of options for {len(self.lowerdirs)} layers"
             raise InvalidParameter(f"{length}: this kernel takes {MAX_OPTIONS}, give shorter names")
         with contextlib.chdir(common):
-            syscalls.mount("overlay", target, "overlay", 0, text)
+            try:
+                syscalls.mount("overlay", place, "overlay", 0, text)
+            except OSError as error:
+                what = f"overlay on {target}: the reason is in the kernel log, dmesg(1)"
+                raise OSError(error.errno, error.strerror, what) from error
 
 
 def _is_old(error: OSError) -> bool:

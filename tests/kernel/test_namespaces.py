@@ -10,9 +10,13 @@ pytestmark = pytest.mark.root
 TARGET = """
 def live():
     syscalls.sethostname("target")
+    os.close(alive)
     time.sleep(60)
 one = [IdMap(0, 1000, 10)]
+named, alive = os.pipe()
 target = spawn(namespaces.KINDS, live, uid_maps=one, gid_maps=one)
+os.close(alive)
+assert os.read(named, 1) == b""  # the end of the pipe: it has its name
 def same(kind, pid="self"):
     return procfs.ns_inode(pid, kind) == procfs.ns_inode(target.pid, kind)
 """
@@ -125,6 +129,7 @@ def joiner():
     time.sleep(60)
 read, write = os.pipe()
 with target, spawn([], joiner) as child:
+    os.close(write)
     assert os.read(read, 1) == b"x"
     (grandchild,) = procfs.children(child.pid)
     assert procfs.namespaces(grandchild) == procfs.namespaces(target.pid)

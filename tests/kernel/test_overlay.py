@@ -24,7 +24,7 @@ def read(name):
 def names():
     return sorted(os.listdir("/mnt/merged"))
 def by_string(layers):  # as kernels before 6.7 need it
-    layers._mount_by_string("/mnt/merged")
+    layers._mount_by_string("/mnt/merged", "/mnt/merged")
 def in_the_best_way(layers):
     layers.perform("/mnt/merged")
 way = {"string": by_string, "best": in_the_best_way}[sys.argv[1] if sys.argv[1:] else "best"]
@@ -175,7 +175,7 @@ open("/mnt/file", "w").close()
 before = os.listdir("/proc/self/fd")
 cases = [
     (Overlay(["/mnt/1", "/mnt/gone"]), "/mnt/merged", FileNotFoundError, "'/mnt/gone'"),
-    (Overlay(["/mnt/1", "/mnt/file"]), "/mnt/merged", OSError, "/mnt/file"),
+    (Overlay(["/mnt/1", "/mnt/file"]), "/mnt/merged", NotADirectoryError, "'/mnt/file'"),
     (Overlay(lowers), "/mnt/none", FileNotFoundError, "'/mnt/none'"),
     (Overlay(lowers), "/mnt/file", NotADirectoryError, "'/mnt/file'"),
     (Overlay(lowers, "/mnt/upper", "/mnt/other"), "/mnt/merged", InvalidParameter,
