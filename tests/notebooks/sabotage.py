@@ -1,7 +1,7 @@
 """Break a solved notebook on purpose, and see what nbval says.
 
-A copy that is broken in one cell is cut down to what that cell needs (tests/notebooks/slices.py).
-The same cut without the fault must be green, or red would prove nothing.
+All faults of a notebook share one cut of it: the cells that show them, and what those need
+(tests/notebooks/slices.py). The cut without a fault must be green, or red would prove nothing.
 """
 
 import copy
@@ -9,13 +9,12 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.lab.notebooks.build import load, write
+from labkit.lab.notebooks.build import write
 from labkit.lab.notebooks.execute import Notebook
-from labkit.lab.notebooks.shelf import Shelf
 from tests.notebooks.slices import needed
 
 ROOT = Path(__file__).parents[2]
@@ -24,46 +23,64 @@ TIMEOUT = 600
 
 @dataclass(frozen=True)
 class Mutation:
-    """In the solved notebook `stem`, the one place that reads `find` becomes `replace`."""
+    """In the solved notebook `stem`, the one place that reads `find` becomes `replace`.
+
+    `shown` is text of the cell whose output gives the fault away, if it is not the same cell.
+    """
 
     stem: str
     find: str
     replace: str
     breaks: str
+    shown: str = ""
 
 
-def mutated(notebook: Notebook, mutation: Mutation) -> tuple[Notebook, str]:
-    """(a copy with the fault, the id of the cell that has it); `find` must be there once."""
-    found = [c for c in notebook.cells if c.cell_type == "code" and mutation.find in c.source]
-    assert len(found) == 1, f"{mutation.find!r} is in {len(found)} cells of {mutation.stem}"
+def cell_with(notebook: Notebook, text: str) -> int:
+    """The place of the one code cell that holds `text`."""
+    code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    found = [i for i in code if text in notebook.cells[i].source]
+    assert len(found) == 1, f"{text!r} is in {len(found)} cells"
+    return found[0]
+
+
+def mutated(notebook: Notebook, mutation: Mutation) -> Notebook:
+    """A copy with the fault; `find` must be there once."""
     broken = copy.deepcopy(notebook)
-    cell = next(c for c in broken.cells if c["id"] == found[0]["id"])
+    cell = broken.cells[cell_with(broken, mutation.find)]
     assert cell.source.count(mutation.find) == 1, f"{mutation.find!r} is twice in one cell"
     cell.source = cell.source.replace(mutation.find, mutation.replace)
-    return broken, cell["id"]
+    return broken
 
 
-def cut(notebook: Notebook, cell_id: str) -> Notebook:
-    """The cell and what it needs."""
-    place = [cell["id"] for cell in notebook.cells].index(cell_id)
+def shows(notebook: Notebook, mutation: Mutation) -> int:
+    """The place of the cell that must turn red."""
+    return cell_with(notebook, mutation.shown or mutation.find)
+
+
+def keep(notebook: Notebook, places: list[int]) -> Notebook:
     small = copy.deepcopy(notebook)
-    small.cells = [small.cells[one] for one in needed(notebook.cells, [place])]
+    small.cells = [small.cells[place] for place in places]
     return small
 
 
-def place_of(notebook: Notebook, cell_id: str) -> int:
-    """The number that nbval gives the cell."""
-    return [c["id"] for c in notebook.cells if c.cell_type == "code"].index(cell_id)
+def place_of(notebook: Notebook, place: int) -> int:
+    """The number that nbval gives the cell at `place`."""
+    return sum(cell.cell_type == "code" for cell in notebook.cells[:place])
 
 
-def prepare(shelf: Shelf, name: str, mutation: Mutation, directory: Path) -> int:
-    """Write NAME-green and NAME-red; the number of the cell that must fail in the red one."""
-    notebook = load(shelf.solved(mutation.stem))
-    broken, cell_id = mutated(notebook, mutation)
-    red = cut(broken, cell_id)
-    write(directory / f"{name}-green.ipynb", cut(notebook, cell_id))
-    write(directory / f"{name}-red.ipynb", red)
-    return place_of(red, cell_id)
+def prepare(notebook: Notebook, mutations: Sequence[Mutation], directory: Path) -> list[int]:
+    """Write STEM-green and a STEM-redN for each; the numbers of the cells that must fail."""
+    places = needed(notebook.cells, [shows(notebook, one) for one in mutations])
+    stem = mutations[0].stem
+    green = keep(notebook, places)
+    write(directory / f"{stem}-green.ipynb", green)
+    numbers = []
+    for number, mutation in enumerate(mutations):
+        end = shows(green, mutation)
+        red = keep(mutated(green, mutation), list(range(end + 1)))
+        write(directory / f"{stem}-red{number}.ipynb", red)
+        numbers.append(place_of(green, end))
+    return numbers
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,16 @@ import pytest
 
 from labkit.lab.notebooks.build import load, never_run, write
 from labkit.lab.notebooks.check import strip
-from tests.notebooks.sabotage import Mutation, Verdicts, mutated, nbval, place_of, prepare
+from tests.notebooks.sabotage import (
+    Mutation,
+    Verdicts,
+    cell_with,
+    mutated,
+    nbval,
+    place_of,
+    prepare,
+    shows,
+)
 
 STEM = "90-fixture"
 WRONG_NUMBER = Mutation(STEM, "sum(numbers)", "sum(numbers) + 1", "the result")
@@ -42,7 +51,7 @@ def verdicts(built, tmp_path_factory) -> Verdicts:
     for name, faults in FAULTS.items():
         broken = right
         for fault in faults:
-            broken, _ = mutated(broken, fault)
+            broken = mutated(broken, fault)
         write(solved / f"{name}.ipynb", broken)
     write(solved / "91-stripped.ipynb", strip(right))
     return nbval(root, {"PATH": "/nonexistent"})
@@ -55,15 +64,15 @@ def test_right_notebook_is_green(verdicts):
 
 def test_what_a_child_prints_is_compared(verdicts, built):
     right = load(built.solved(STEM))
-    cell = next(c for c in right.cells if "a child speaks" in c.source)
-    assert cell.outputs[0].text == "a child speaks\n"
-    assert verdicts.cells[STEM, place_of(right, cell["id"])] == "passed"
+    place = cell_with(right, "a child speaks")
+    assert right.cells[place].outputs[0].text == "a child speaks\n"
+    assert verdicts.cells[STEM, place_of(right, place)] == "passed"
 
 
 @pytest.mark.parametrize(("name", "fault"), EACH)
 def test_fault_is_red_in_its_cell(verdicts, built, name, fault):
-    broken, cell_id = mutated(load(built.solved(STEM)), fault)
-    assert verdicts.cells[name, place_of(broken, cell_id)] == "failure"
+    right = load(built.solved(STEM))
+    assert verdicts.cells[name, place_of(right, shows(right, fault))] == "failure"
 
 
 def test_cells_without_a_fault_stay_green(verdicts):
@@ -115,11 +124,13 @@ def test_met_need_is_executed(built):
     assert never_run(load(built.solved(STEM))) == []
 
 
-def test_cut_keeps_setup_and_section_and_only_the_red_copy_fails(built, tmp_path):
-    solved = tmp_path / "notebooks/solved"
-    place = prepare(built, "92", WRONG_NUMBER, solved)
+def test_only_the_red_copy_of_a_cut_fails(built, tmp_path):
+    later = Mutation(STEM, "range(1, size", "range(2, size", "what is seen later", "lab.record(")
+    faults = [WRONG_NUMBER, later]
+    numbers = prepare(load(built.solved(STEM)), faults, tmp_path / "notebooks/solved")
     (tmp_path / "notebooks/toylab.py").write_text((built.notebooks / "toylab.py").read_text())
     run = nbval(tmp_path)
-    assert run.of("92-green") == ["passed"] * 5
-    assert run.cells["92-red", place] == "failure"
-    assert run.of("92-red").count("failure") == 1
+    assert run.of(f"{STEM}-green") == ["passed"] * 6
+    for number, place in enumerate(numbers):
+        assert run.cells[f"{STEM}-red{number}", place] == "failure"
+    assert run.of(f"{STEM}-red0").count("failure") == 1

@@ -1,51 +1,106 @@
 """Faults that an attendee's world could have, put into the real notebooks: nbval must turn red.
 
 One line here for each thing that a notebook's output must prove. `find` is text of one code cell
-of the solved notebook, `replace` what breaks it. Only what the cell needs is run, once with the
-fault and once without; the run without it must be green.
+of the solved notebook, `replace` what breaks it, `shown` text of the cell whose output shows it, if
+that is another one. Only what is needed is run; without a fault it must be green.
 """
 
 from pathlib import Path
 
 import pytest
 
+from labkit.lab.notebooks.build import load
 from labkit.lab.notebooks.shelf import Shelf
 from tests.notebooks.sabotage import Mutation, nbval, prepare
 
 SHELF = Shelf(Path(__file__).parents[2])
 
-MUTATIONS: tuple[Mutation, ...] = (
-    Mutation("00-start-here", "outcomes = reset(lab.instance)", "outcomes = []", "reset"),
-    Mutation("00-start-here", "started + 1)", "started)", "telling owners apart by start time"),
-)
-
 #: as many for each notebook that is there
 LEAST = 2
+
+#: notebook -> (find, replace, what is broken[, shown])
+TABLE: dict[str, list[tuple[str, ...]]] = {
+    "00-start-here": [
+        ("outcomes = reset(lab.instance)", "outcomes = []", "reset"),
+        ("started + 1)", "started)", "telling owners apart by their start time"),
+    ],
+    "01-a-container-is-a-process": [
+        ("table()[box.pid]\nos.kill(found.pid, 9)", "table()[box.pid]\nbox.kill(15)", "kill -9"),
+        ("versus.identities(box, ", "versus.identities(Host(), ", "the container of the table"),
+        ('Sandbox(["sleep", "1000"]), lab.virtual', 'Host(), lab.virtual', "a pid namespace"),
+        ('open(f"{box.root}/root/note"', 'open(f"{lab.instance.run}/note"', "the way in"),
+        ("start_containers(containers)", "start_containers(containers + 1)", "how many start"),
+    ],
+    "02-namespaces": [
+        (
+            'unshare(CLONE_NEWUTS)\nsethostname("mine")\nprint(before',
+            'sethostname("mine")\nprint(before',
+            "a host name of its own",
+            "names = Names(world.namespaces()",
+        ),
+        ('rows | {"container": box}', "rows", "the data of the map"),
+        ('m.run("unshare(CLONE_NEWNS); ', 'm.run("', "mounts of its own"),
+        ('setns(mnt)"', 'setns(uts)"', "the order of joining"),
+        ("careless, {orphans}, 0", "careless, {orphans} - 1, 0", "the number of zombies"),
+        (
+            'kinds.unshare(["user"])',
+            'kinds.unshare(["uts"])',
+            "the exception in a threaded process",
+        ),
+        ("unshare(CLONE_NEWNET)\nsecond", "second", "a network of its own"),
+    ],
+    "03-cgroups": [
+        ("bytearray(80 <<", "bytearray(8 <<", "whom the kernel kills", "with swarm.start():"),
+        (
+            "limits = Limits(memory_max=memory_mib * MIB, memory_swap_max=0)\nweb",
+            "limits = Limits()\nweb",
+            "the limit for memory",
+        ),
+        ("memory.set(max(16, memory_mib // 2))", "", "the limit that moves"),
+        ('"capped", Limits(cpu_max=cpu_percent / 100)', '"capped"', "the ceiling for CPU time"),
+        ('cpus="0", cpu_weight=300', 'cpus="0", cpu_weight=100', "the share of the CPU"),
+        ('"few", Limits(pids_max=max_pids)', '"few"', "the number of processes"),
+        ("ex.group.freeze()\n", "", "the freezer"),
+        ("IoMax(wbps=2 * MIB)", "IoMax(wbps=2000 * MIB)", "the limit for the disk"),
+        ("ours.set(wish)", "", "the comparison with runc", "limits_by_runc(world, wish)"),
+    ],
+}
+
+MUTATIONS = {stem: [Mutation(stem, *row) for row in rows] for stem, rows in TABLE.items()}
+CASES = [
+    pytest.param(stem, number, id=f"{stem}: {mutation.breaks}")
+    for stem, mutations in MUTATIONS.items()
+    for number, mutation in enumerate(mutations)
+]
 SOLVED = sorted(path.stem for path in (SHELF.notebooks / "solved").glob("*.ipynb"))
 
 
 @pytest.fixture(scope="module")
-def verdicts(tmp_path_factory):
-    """One run of nbval over all of them, and the number of each broken cell."""
+def run(tmp_path_factory):
+    """One run of nbval over all copies, and stem -> numbers of the cells that show the faults."""
     root = tmp_path_factory.mktemp("mutations")
     solved = root / "notebooks/solved"
-    places = {
-        mutation: prepare(SHELF, f"mutation{number}", mutation, solved)
-        for number, mutation in enumerate(MUTATIONS)
+    numbers = {
+        stem: prepare(load(SHELF.solved(stem)), mutations, solved)
+        for stem, mutations in MUTATIONS.items()
     }
-    return nbval(root), places
+    return nbval(root), numbers
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: f"{one.stem}: {one.breaks}")
-def test_fault_turns_nbval_red(verdicts, mutation):
-    said, places = verdicts
-    name = f"mutation{MUTATIONS.index(mutation)}"
-    bad = [text for (copy, _), text in said.reasons.items() if copy == f"{name}-green" and text]
+@pytest.mark.parametrize("stem", MUTATIONS)
+def test_without_a_fault_all_is_green(run, stem):
+    said, numbers = run
+    bad = [text for (copy, _), text in said.reasons.items() if copy == f"{stem}-green" and text]
     assert all("skipped, because" in text for text in bad), bad
-    assert said.cells[f"{name}-green", places[mutation]] == "passed", "it did not run here"
-    assert said.cells[f"{name}-red", places[mutation]] == "failure"
+    assert all(said.cells[f"{stem}-green", number] == "passed" for number in numbers[stem])
+
+
+@pytest.mark.parametrize(("stem", "number"), CASES)
+def test_fault_turns_nbval_red(run, stem, number):
+    said, numbers = run
+    assert said.cells[f"{stem}-red{number}", numbers[stem][number]] == "failure"
 
 
 @pytest.mark.parametrize("stem", SOLVED)
 def test_every_notebook_has_faults(stem):
-    assert sum(mutation.stem == stem for mutation in MUTATIONS) >= LEAST
+    assert len(MUTATIONS.get(stem, [])) >= LEAST
