@@ -109,6 +109,8 @@ class Exercise:
 
     def need(self, answer: object, kind: type[T]) -> T:
         """The answer, if it is of this type; else NotYet with the value."""
+        if answer is None:
+            raise NotYet("ex.check() got no answer: put it between the brackets")
         if not isinstance(answer, kind) or (isinstance(answer, bool) and kind is not bool):
             seen = f"{answer!r} is of type {type(answer).__name__}"
             raise NotYet(f"the answer should be of type {kind.__name__}; {seen}")
@@ -135,6 +137,8 @@ class Exercise:
         print(line)
         if passed and why:
             print(f"    why it matters: {why}")
+        if not passed and before["passed"]:
+            print("    you have passed this exercise before, and that is kept")
         if not passed and settings.strict():
             raise NotPassed(line)
 

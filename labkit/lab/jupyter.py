@@ -117,6 +117,8 @@ def set_environment(instance: Instance, work: Path) -> None:
         JUPYTER_DATA_DIR=str(kept / "data"),
         JUPYTER_RUNTIME_DIR=str(runtime),
         IPYTHONDIR=str(kept / "ipython"),
+        # so that the terminal and the kernels find the command `labkit`
+        PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]),
     )
 
 

@@ -166,12 +166,13 @@ class Lab:
         `only` takes one kind of object, such as "cgroup", and leaves the rest running.
         """
         before = set(self.ledger.entries)
+        ended = "" if only or not self._exercises else f"; ended: {', '.join(self._exercises)}"
         if only is None:
             self._stop_all()
         outcomes = [o for o in reset(self.instance, self.owner, only=only) if o.kept]
         gone = before - set(self.ledger.entries)
         done = [Outcome(self.owner, entry, "removed") for entry in gone]
-        print(f"[reset] notebook {self.number}: {summary([*done, *outcomes])}")
+        print(f"[reset] notebook {self.number}: {summary([*done, *outcomes])}{ended}")
 
     def close(self) -> None:
         """Remove everything and give up the seat; runs by itself when the kernel ends."""

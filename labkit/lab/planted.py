@@ -12,7 +12,7 @@ import sys
 from labkit import cgroups
 from labkit.errors import NotFound, Unavailable
 from labkit.lab import ledger
-from labkit.lab.reset import reset
+from labkit.lab.reset import kill_process, reset
 from labkit.paths import Instance
 
 #: the program: make groups NAME..., say so, live until standard input ends
@@ -47,11 +47,14 @@ def companion(source: str, *arguments: str) -> "tuple[subprocess.Popen[str], str
 
 
 class Neighbour:
-    """Another program that uses the kit: `owner` in the ledger, one cgroup for each name."""
+    """Another program that uses the kit: `owner` in the ledger, one cgroup for each name.
+
+    One that has the same owner, from an earlier run of the cell, is ended first.
+    """
 
     def __init__(self, instance: Instance, owner: str, names: list[str]) -> None:
         self.instance, self.owner = instance, owner
-        reset(instance, owner)  # what it left when this kernel's predecessor died
+        end_earlier(instance, owner)
         self.groups = [instance.name(name) for name in names]
         self.process, answer = companion(_PROGRAM, owner, *names)
         atexit.register(self.close)
@@ -80,6 +83,14 @@ class Neighbour:
         for name in self.present():  # somebody deleted the note and not the group
             with cgroups.open(name):
                 pass
+
+
+def end_earlier(instance: Instance, owner: str) -> None:
+    """Kill the program that keeps this owner's ledger, if it lives, and remove what it made."""
+    record = ledger.read(ledger.path_of(instance, owner))
+    if record and record.alive:
+        kill_process(f"{record.pid}:{record.started}")
+    reset(instance, owner)
 
 
 def exists(name: str) -> bool:

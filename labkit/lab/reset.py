@@ -26,7 +26,7 @@ KILL, POLLIN, SECONDS = 9, 1, 10.0
 GONE = (NotFound, FileNotFoundError, ProcessLookupError)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outcome:
     """What became of one entry: "removed", "was gone", or "kept: " and why."""
 
@@ -40,6 +40,8 @@ class Outcome:
 
     def __str__(self) -> str:
         return f"{self.entry}: {self.what}"
+
+    __repr__ = __str__
 
 
 def reset(

@@ -15,18 +15,24 @@
 # When you have run this notebook you will be able to
 #
 # - see whether this machine is ready, and mend it if it is not,
-# - use the four tools that all notebooks share: **predict**, **check**, **hint** and **reset**,
+# - use the tools that all notebooks share: **predict**, **check**, **hint** and **reset**,
 # - find your place on the map of this course.
 #
-# How to work: select the first cell, press Shift+Enter, read what appears, go on. Nothing that you
-# can type here harms the machine for long; the end of this page shows why.
+# How to work: select the first cell, press Shift+Enter, read what appears, go on. What the cells of this
+# course break, they break in a sandbox. But you are root here: outside of it, be as careful as always.
+#
+# Two words. The **kernel** is the Linux kernel, the one program that all others ask for everything.
+# (Jupyter uses the same word for the Python process that runs your cells; we call that *the notebook's
+# process*.) **The kit** is this course and its Python package, `labkit`.
 #
 # **It begins with something broken.** A program has just been killed on your machine, and it left
 # things behind in the kernel.
+#
+# The first cell of each notebook holds numbers that you may change. Then run the notebook from there on.
 
 # %% tags=["parameters"]
 leftovers_made: int = 2  # 1..4, how many control groups the killed program leaves behind
-neighbours: int = 1  # 0..3, how many control groups a living program has beside them
+neighbours: int = 1  # 1..3, how many control groups a living program has beside them
 
 # %% tags=["setup", "fast"]
 # %load_ext labkit.lab
@@ -43,28 +49,23 @@ lab = Lab("00")
 #
 # A *control group* is a directory in the kernel that limits processes; notebook 03 is about them. Here
 # it is only something that can be left behind. The next cell starts a program that makes some, and kills
-# it with SIGKILL (`signal(7)`): it gets no chance to tidy up. A second program does the same and lives.
+# it with SIGKILL (`signal(7)`): it gets no chance to tidy up. A second program, its *neighbour*, does
+# the same and lives. A `Card` shows facts.
 
 # %% tags=["fast"]
-killed = Neighbour(lab.instance, "killed", [f"old{n}" for n in range(leftovers_made)])
-living = Neighbour(lab.instance, "living", [f"used{n}" for n in range(neighbours)])
+killed = Neighbour(lab.instance, "nb00-killed", [f"old{n}" for n in range(leftovers_made)])
+living = Neighbour(lab.instance, "nb00-living", [f"used{n}" for n in range(neighbours)])
 killed.die()
 Card("groups in the kernel", {"killed": len(killed.present()), "living": len(living.present())})
 
 # %% [markdown] tags=["fast"]
 # The program is gone, its groups are not: the kernel keeps them until somebody removes them. Ask the
-# **doctor**. It looks at everything the notebooks need and prints one line for each need. A line that
-# is not fine names its own fix.
+# **doctor**. It looks at everything that the notebooks need, one line for each need. A line marked
+# *fix* names its own fix. *ok* is fine, and so is *note*: it tells of something that is not
+# necessary. Many of the words belong to later notebooks.
 
 # %% tags=["fast"]
 diagnose()
-
-# %% [markdown] tags=["fast"]
-# In JupyterLab you see every line; the facts at the top are the summary. Here is the one line in words.
-
-# %%
-red = next(found for found in diagnose().findings if found.guard.name == "leftovers")
-print(red.state, "-", red.guard.fix)
 
 # %% [markdown] tags=["fast"]
 # ## Say it before you see it
@@ -74,7 +75,7 @@ print(red.state, "-", red.guard.fix)
 # Your prediction is stored *before* the experiment and scored after it.
 
 # %% tags=["fast"]
-#~ mine = TODO  # put "a", "b" or "c" here, then run the cell
+#~ mine = TODO  # put "a", "b" or "c" here, with the quotes, then run the cell
 ### BEGIN SOLUTION
 mine = "b"
 ### END SOLUTION
@@ -87,15 +88,17 @@ left = {"killed": len(killed.present()), "living": len(living.present())}
 Card("groups in the kernel after reset", left)
 
 # %% tags=["fast"]
-lab.reveal("00.p1", "b" if not left["killed"] and left["living"] == neighbours else "a")
-lab.record("removed", [o.what for o in outcomes if o.owner == "killed"].count("removed"))
+lab.reveal("00.p1", "c" if left["killed"] else "b" if left["living"] == neighbours else "a")
+lab.record("removed", [o.what for o in outcomes if o.owner == killed.owner].count("removed"))
 lab.record("spared", left["living"])
 
 # %% [markdown] tags=["fast"]
-# How did it know? Every program of the kit keeps a *ledger*: a small file that names each kernel object
-# just **before** it is made, together with the process that makes it. Reset reads the ledgers. The owner
-# is dead: remove exactly what is named. The owner lives: leave it alone. It never guesses by a name that
-# merely looks similar.
+# (`lab.record` notes a value for an instructor's report. You can ignore it.)
+#
+# How did reset know? Every program of the kit keeps a *ledger*: a small file that names each kernel
+# object just **before** it is made, together with the process that makes it. Reset reads the ledgers. The
+# owner is dead: remove exactly what is named. The owner lives, and it is not you: leave it alone. It never
+# guesses by a name that merely looks similar.
 
 # %% tags=["fast"]
 living.close()
@@ -142,8 +145,8 @@ ex.check()
 # ### Exercise 00.2 Say it before you see it
 #
 # Every process was started by another one, its *parent*. `/proc` is a window into the kernel: it has one
-# directory for each process, and the file `status` in it tells the parent's number (`proc_pid_status(5)`).
-# `procfs.status(pid)` reads that file into a dictionary. Guess first; then look.
+# directory for each process, and the file `status` in it tells the parent's number (`proc(5)`).
+# `procfs.status(pid)` reads that file into a dictionary of texts. Guess first; then look.
 
 # %% tags=["exercise-00.2"]
 ex = lab.exercise("00.2")
@@ -172,8 +175,8 @@ ex.check(answer)
 ### BEGIN SOLUTION
 mine = "b"
 ### END SOLUTION
-how = ["the name in its ledger file", "the name and the moment at which the process started"]
-lab.predict("00.p2", "Numbers of processes are used again. What names one for ever?", how, mine)
+how = ["its number", "its number and the moment at which it started"]
+lab.predict("00.p2", "Process numbers are used again. What names one process for ever?", how, mine)
 
 # %%
 started = procfs.start_time(os.getpid())
@@ -190,9 +193,11 @@ lab.reveal("00.p2", "b" if same and not other else "a")
 # ### Exercise 00.3 Make a mess, reset exactly it
 #
 # Now you are the one who makes something. `cgroups.create(name)` makes a control group;
-# `lab.ledger.record("cgroup", name)` notes it first and returns the name. `lab.reset(only="cgroup")`
-# removes the groups that *this* notebook noted (without `only` it would also end this exercise).
-# Another notebook seems to be open too, and it wants to keep what it has.
+# `lab.ledger.record("cgroup", name)` notes it and returns the name. Note first, make second: if you are
+# killed in between, the note names something that never came to be, and that harms nobody.
+# `ex.look()` tells the check what is there. `lab.reset(only="cgroup")` removes the groups that *this*
+# notebook noted (without `only` it would also end this exercise). Another notebook seems to be open
+# too, and it wants to keep what it has.
 
 # %% tags=["exercise-00.3"]
 ex = lab.exercise("00.3")
@@ -214,11 +219,14 @@ ex.check()
 # ## The map
 #
 # This course builds Docker from the bottom up. Each notebook adds one part of a single command,
-# `docker run`. A part is yours when you have passed its exercises.
+# `docker run`. A part is yours when you have passed the exercises of its notebook.
+
+# %% tags=["fast"]
+lab.progress
 
 # %% tags=["fast"]
 lab.progress.map()
 
 # %% [markdown]
 # The one idea of the whole course: *a container is just a process with constraints, and Docker is Linux
-# primitives glued together with tooling*. The next notebook begins by not believing it.
+# primitives glued together with tooling*. You need not believe it: notebook 01 measures it.

@@ -10,7 +10,7 @@ for owner in owners(lab.instance):
 _DELETE_THE_NOTE = """
 import os
 from labkit.lab import ledger
-os.unlink(ledger.path_of(lab.instance, "visitor"))
+os.unlink(ledger.path_of(lab.instance, ex.dead.owner))
 """
 
 WRONG = {
@@ -23,14 +23,14 @@ WRONG = {
     "00.2": [
         (
             "import os\nanswer = next(n for n, p in ex.processes.items() if p == os.getppid())",
-            "is the parent of your kernel, not its child",
+            "is the parent of this notebook's process",
         ),
         (
             "from labkit.linux import procfs\nparents = list(ex.processes.values())\n"
             "answer = next(n for n, p in ex.processes.items() "
             "if int(procfs.status(p)['PPid']) in parents and "
             "int(procfs.status(p)['PPid']) != __import__('os').getpid())",
-            "not your kernel",
+            "not this notebook's process",
         ),
         ("answer = 'jupyter'", "'jupyter' is none of"),
         ("answer = 4711", "the answer should be of type str; 4711 is of type int"),
@@ -52,6 +52,6 @@ WRONG = {
             "group.close()",
             "the ledger still lists",
         ),
-        (_ALL_BY_FORCE, "what notebook 01 had is gone too"),
+        (_ALL_BY_FORCE, "what the other notebook had is gone too"),
     ],
 }

@@ -26,9 +26,11 @@ class Heal(Exercise):
 
     def start(self) -> None:
         names = [self.draw.name(), self.draw.name()]
-        self.dead = Neighbour(self.lab.instance, "visitor", names)
+        self.dead = Neighbour(self.lab.instance, f"{self.lab.owner}-visitor", names)
         self.dead.die()
-        self.living = Neighbour(self.lab.instance, "neighbour", [self.draw.name()])
+        self.living = Neighbour(
+            self.lab.instance, f"{self.lab.owner}-neighbour", [self.draw.name()]
+        )
 
     def verify(self, answer: object) -> str:
         if not self.living.alive or not self.living.present():
@@ -40,8 +42,6 @@ class Heal(Exercise):
                 f"the note was deleted, but the kernel still has {', '.join(present)}; "
                 "ex.reset() writes it again"
             )
-        if noted(self.lab.instance, self.dead.owner):
-            raise NotYet("the groups are gone, but the ledger still lists them: reset strikes out")
         if any(one.owner == self.dead.owner for one in leftovers(self.lab.instance)):
             raise NotYet("the doctor still finds something of the dead program")
         return "what the dead program left is gone, what the living one has is untouched"
@@ -72,13 +72,13 @@ class Relatives(Exercise):
     title = "say it before you see it"
     minutes = 3
     task = (
-        "ex.processes maps three names to process numbers. Exactly one of them is a child of this\n"
-        "notebook's kernel. Guess first, then look, then set answer to its name."
+        "ex.processes maps three names to process numbers. Exactly one of them was started\n"
+        "by the Python process of this notebook. Guess first, then look, then answer with its name."
     )
     hints = (
         "every process knows who started it; /proc has a directory for each process number",
-        "the field PPid of /proc/PID/status is the number of the parent, proc_pid_status(5)",
-        'procfs.status(pid)["PPid"] is a text; os.getpid() is the number of this kernel',
+        "the field PPid of /proc/PID/status is the number of the parent, proc(5)",
+        'procfs.status(pid)["PPid"] is a text: compare int() of it with os.getpid()',
     )
     why = "names and numbers are labels; the kernel's own relation is what counts everywhere"
 
@@ -95,11 +95,11 @@ class Relatives(Exercise):
         pid = self.need_process(self.processes[name])
         parent = int(procfs.status(pid)["PPid"])
         if pid == os.getppid():
-            raise NotYet(f"{name} is the parent of your kernel, not its child")
+            raise NotYet(f"{name} is the parent of this notebook's process, not its child")
         if parent != os.getpid():
             started_by = procfs.status(parent)["Name"]
-            raise NotYet(f"the parent of {name} is {started_by}, not your kernel")
-        return "its PPid is the kernel of this notebook"
+            raise NotYet(f"the parent of {name} is {started_by}, not this notebook's process")
+        return "its parent is the process of this notebook"
 
     def stop(self) -> None:
         if hasattr(self, "family"):
@@ -124,7 +124,7 @@ class Mess(Exercise):
     def start(self) -> None:
         self.name = self.lab.instance.name(self.draw.name())
         self.seen: set[str] = set()
-        self.other = Neighbour(self.lab.instance, "nb01", [self.draw.name()])
+        self.other = Neighbour(self.lab.instance, f"{self.lab.owner}-other", [self.draw.name()])
 
     def look(self) -> None:
         """Note what is there now, for the check."""
@@ -136,14 +136,19 @@ class Mess(Exercise):
 
     def verify(self, answer: object) -> str:
         if not self.other.alive or not self.other.present():
-            raise Broken("what notebook 01 had is gone too")
+            raise Broken("what the other notebook had is gone too")
         if missing := {"the kernel", "the ledger"} - self.seen:
-            raise NotYet(f"{' and '.join(sorted(missing))} never had {self.name} when you looked")
+            raise NotYet(
+                f"{' and '.join(sorted(missing))} never had {self.name} when you looked: "
+                "ex.look() belongs between making and resetting"
+            )
         if exists(self.name):
             raise NotYet(f"the kernel still has {self.name}: its directory is there")
         if any(entry.name == self.name for entry in self.lab.ledger.entries):
             raise NotYet(f"the group is gone, but the ledger still lists {self.name}")
-        return "the group was there and noted, and is gone from both; notebook 01 kept its own"
+        return (
+            "the group was there and noted, and is gone from both; the other notebook kept its own"
+        )
 
     def stop(self) -> None:
         if hasattr(self, "other"):

@@ -34,7 +34,8 @@ def head(
     required = [other for other in everything if other.number in header.requires]
     facts = [f"**{header.minutes} minutes**"]
     if header.fast:
-        facts.append(f"fast track {header.fast} minutes (sections marked *fast track*)")
+        where = "the first cells, and the sections marked *fast track*"
+        facts.append(f"fast track {header.fast} minutes ({where})")
     facts.append("needs " + (", ".join(header.needs) or "nothing special"))
     if required:
         facts.append("after " + ", ".join(link(other, short=True) for other in required))
