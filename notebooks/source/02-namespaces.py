@@ -22,12 +22,13 @@
 #
 # Everything happens in **the machine**: a small world of processes that belongs to this notebook, with
 # its own root, its own host name and a limit on memory. A cell that starts with `%%child a` runs in a
-# process of that machine called `a`. All system calls and their flags are ready there, under the names
-# that the man pages use.
+# process of that machine called `a`. System calls and their flags are ready there, under the names that
+# the man pages use. So are `procfs`, which reads `/proc`, and `spawn(f)`, which starts a process that runs
+# the function `f`.
 #
 # **It begins with a process that nobody invited.** `a` is an ordinary process. It has no namespace of
 # its own, so it sees what the machine sees. Somebody else lives here too: the *victim*, which counts
-# fifty times a second and harms nobody.
+# fifty times a second and harms nobody. Look at what one ordinary process can do.
 
 # %% tags=["parameters"]
 hostname: str = "mars"  # mars|venus|pluto, the name that a process gives itself
@@ -65,7 +66,8 @@ Card("the machine, after a", {"its name, as b sees it": now, "the victim is dead
 #
 # A **namespace** is a copy of one such global thing for some processes only. `namespaces(7)` lists eight
 # kinds. There is no other magic in a container's isolation.
-#
+
+# %% [markdown] tags=["fast"]
 # ## A name of its own
 #
 # We start with the smallest kind, *uts*: it holds the host name. `unshare(2)` takes the calling process
@@ -133,8 +135,7 @@ lab.predict("02.p2", "p calls unshare(CLONE_NEWPID). What becomes of its number?
 # %%child p
 number = os.getpid()
 unshare(CLONE_NEWPID)
-names = "[procfs.status(pid)['Name'] for pid in procfs.pids()]"
-child = spawn(lambda: print("number", os.getpid(), "sees the victim:", "victim" in eval(names)))
+child = spawn(lambda: print("I am number", os.getpid(), "and /proc/1 is", procfs.status(1)["Name"]))
 ended = os.waitpid(child, 0)
 
 # %% tags=["fast"]
@@ -144,9 +145,10 @@ lab.reveal("02.p2", "b" if world.child("p").eval("os.getpid() == number") else "
 # A process keeps its number for life, so a new pid namespace is for the **next child**. That child has two
 # numbers: 1 inside, another one outside. The line `NSpid` of `/proc/PID/status` has them all.
 #
-# But the child still *sees* everybody. `/proc` is a mount, and it shows the processes of the pid namespace
-# in which it was *mounted*. The child can no longer harm the victim: a number that it reads there means
-# nothing in its own namespace. To look like a container it needs one thing more.
+# The child is number 1, and yet `/proc/1` is somebody else. `/proc` is a mount, and it shows the processes
+# of the pid namespace in which it was *mounted*: that of the machine. The child sees everybody. It can no
+# longer harm them: a number that it reads there means another process, or none, in its own namespace. To
+# look like a container it needs one thing more.
 #
 # ### Exercise 02.1 Alone in the process table
 
@@ -174,7 +176,8 @@ ex.check()
 
 # %% [markdown] tags=["fast"]
 # **Milestone:** two namespaces, pid and mnt, and one mount: that is the short `ps` of a container.
-#
+
+# %% [markdown] tags=["fast"]
 # ## Mounts of its own
 #
 # A *mnt* namespace is a table of mounts: which file system is seen at which directory. A new one is a copy
@@ -188,8 +191,8 @@ Card("what is on the desk", {one.name: one.eval("os.listdir('/scratch/desk')") f
 
 # %% [markdown]
 # So far each copy went its own way because the mounts of this machine are *private*. Most machines have
-# *shared* mounts: there, a mount travels on to every copy. Each mount has one of three words
-# (`mount_namespaces(7)`), and a copy can change its own: `shared`, `slave` or `private`.
+# *shared* mounts: there, a new mount travels on to every copy. A word of each mount decides, and a copy can
+# change its own: `shared`, `slave` or `private` (`mount_namespaces(7)`, "Shared subtrees").
 #
 # `travels` makes a shared mount, gives another process a copy of it, and sets the copy's word. Then each
 # of the two mounts something below it, and the other one looks.
@@ -204,7 +207,8 @@ Card("does a mount travel?", travelled)
 # container must not appear on the machine. You saw the check of 02.1 watch for exactly this.
 #
 # **Milestone:** you know what a container's mount table starts as, and how it is cut loose.
-#
+
+# %% [markdown]
 # ## A root of its own
 #
 # `chroot(2)` is older than all namespaces. It changes one thing: where the paths of one process start. The
@@ -254,7 +258,8 @@ print(getsource(rootfs.pivot))
 
 # %% [markdown]
 # **Milestone:** you can get out of a chroot, and you can build a root that nobody gets out of that way.
-#
+
+# %% [markdown]
 # ## Joining
 #
 # `docker exec` starts a second program in a container. `setns(2)` moves the caller into a namespace that
@@ -289,7 +294,8 @@ ex.check()
 
 # %% [markdown]
 # **Milestone:** you wrote `docker exec`, without a terminal.
-#
+
+# %% [markdown]
 # ## Root that is nobody
 #
 # A *user* namespace has user ids and permissions of its own. Whoever makes one has every permission in it,
@@ -331,7 +337,8 @@ ex.check()
 
 # %% [markdown]
 # **Milestone:** you know what Docker leaves shared with *user*, and what `userns-remap` would add.
-#
+
+# %% [markdown]
 # ## Process 1
 #
 # In a pid namespace, number 1 has duties. A process that has ended stays in the table as a *zombie* until
@@ -376,11 +383,11 @@ ex.check()
 
 # %% [markdown]
 # **Milestone:** you wrote what `docker run --init` puts into a container.
-#
+
+# %% [markdown]
 # ## Threads
 #
-# A namespace belongs to a *thread*, not to a process. `t` starts one, which leaves
-# its uts namespace; the rest of the process stays.
+# A namespace belongs to a *thread*, not to a process. `t` starts a thread that leaves its uts namespace.
 
 # %%
 # %%child t
@@ -391,9 +398,10 @@ renamed = thread.submit(lambda: [unshare(CLONE_NEWUTS), sethostname("mine"), get
 print("in the thread:", renamed.result()[-1])
 
 # %% [markdown]
-# For two kinds that cannot work, since the threads of a process share numbers and permissions: the kernel
-# refuses *user*, and after *pid* it starts no more threads. The package says so before it tries. (The
-# notebook's own process has many threads. That is why everything here happens in children.)
+# The rest of the process stays where it was. For two kinds that cannot work, since the threads of a process
+# share permissions and a number: the kernel refuses *user*, and after *pid* it starts no more threads. The
+# package says so before it tries. (The notebook's own process has many threads. That is why everything
+# here happens in children.)
 
 # %%
 # %%fails Conflict
@@ -405,10 +413,11 @@ kinds.unshare(["user"])
 
 # %% [markdown]
 # **Milestone:** you know why runtimes are written with a small process that has one thread.
-#
+
+# %% [markdown]
 # ## The other kinds
 #
-# *net*: links, addresses, routes and ports. Notebook 05 is about it. Here: two servers, one port.
+# *net*: links, addresses, routes and ports. Notebook 07 is about it. Here: two servers, one port.
 
 # %%
 # %%child w
@@ -440,8 +449,9 @@ after = y.run("sh('cut -d. -f1 /proc/uptime')")
 lab.record("days that the machine seems to have run longer", (int(after) - int(before)) // 86400)
 
 # %% [markdown]
-# **Milestone:** all eight kinds.
-#
+# **Milestone:** you have seen all eight kinds, before and after.
+
+# %% [markdown]
 # ## The real tools
 #
 # `lsns` lists namespaces, `nsenter` joins them. Both come with every Linux (package util-linux). They know
@@ -467,3 +477,7 @@ Card("new in runc's plan", {k: k in new for k in "mount pid uts ipc network user
 
 # %% [markdown]
 # **Milestone:** a real runtime makes the namespaces that you made.
+#
+# **What you now own of `docker run`:** the walls. A process with its own names, numbers, mounts and root, a
+# proper process 1, and the way in for `docker exec`. What it may *use up* is still without limit: that is
+# the next notebook.
