@@ -26,6 +26,7 @@ from labkit.lab.world import World
 
 MIB = 1 << 20
 FAVOUR = 10_000  #: the highest cpu_weight
+SHORTEST = 0.1  #: seconds between two looks at CPU time: a period
 
 Sample = dict[str, float | None]
 
@@ -50,14 +51,16 @@ class Meter:
         waiting: pressure, at least one thread wanted a CPU and got none; of this group where the
         kernel tells (cgroup v2), else of the whole computer.
         """
-        before, now = self._before, self._look()
+        before = self._before
+        time.sleep(max(0, before.at + SHORTEST - time.monotonic()))
+        now = self._look()
         self._before = now
-        seconds, periods = max(now.at - before.at, 1e-6), now.periods - before.periods
+        seconds, periods = now.at - before.at, now.periods - before.periods
         return {
             "used": (now.used - before.used) / seconds * 100,
             "limit": _finite(self.group.limits().cpu_max, 100),
             "stopped": (now.throttled - before.throttled) / max(periods, 1) * 100,
-            "waiting": (now.waited - before.waited) / seconds * 100,
+            "waiting": min((now.waited - before.waited) / seconds * 100, 100),
         }
 
     def _look(self) -> "Look":

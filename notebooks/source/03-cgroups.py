@@ -100,7 +100,7 @@ history.chart("memory of the eater's group")
 seen = web.statistics()
 within = seen.memory_peak <= 1.02 * web.limits().memory_max
 lab.record("memory_mib", web.limits().memory_max // MIB)
-facts = {"the eater": eater.state, "killed for want of memory": seen.oom_kills, "peak within": within}
+facts = {"eater": eater.state, "OOM kills": seen.oom_kills, "peak within the limit": within}
 Card("the group's own counters", facts | {"victim ticks": world.victim.ticking()})
 
 # %% [markdown]
@@ -137,7 +137,7 @@ ex.check()
 # %%
 lungs = Meter(world.group("lungs", Limits(memory_max=memory_mib * MIB, memory_swap_max=0)))
 breather = Work(world, "breather", "breathe", group=lungs.group, seconds=1800).start()
-memory = Slider("memory limit in MiB", memory_mib, 16, max(128, memory_mib), lungs.set_memory, step=8)
+memory = Slider("memory limit, MiB", memory_mib, 16, max(128, memory_mib), lungs.set_memory, step=8)
 display(Live("memory of a breathing process", lungs.memory, 0.5, limits=["limit"], unit="MiB"))
 memory
 
@@ -191,7 +191,7 @@ lab.reveal("03.p2", "b" if spent.throttled else "c")
 # about pressure.
 
 # %%
-ceiling = Slider("CPU ceiling in percent", cpu_percent, 5, 100, Meter(capped).set_cpu, step=5)
+ceiling = Slider("CPU ceiling, percent", cpu_percent, 5, 100, Meter(capped).set_cpu, step=5)
 ceiling.set(max(5, cpu_percent // 2))
 display(Live("CPU time", Meter(capped).cpu, 1.0, limits=["limit"], unit="%"))
 ceiling
@@ -373,7 +373,7 @@ world.group("aside").add(world.child("a").pid)
 parent = world.group("parent")
 leaf = parent.child("leaf", Limits(pids_max=8))
 down = parent.read("cgroup.subtree_control").split()
-Card("parent and leaf", {"handed down": "pids" in down, "limit of the leaf": leaf.limits().pids_max})
+Card("the leaf", {"has got the controller": "pids" in down, "limit": leaf.limits().pids_max})
 
 # %% [markdown]
 # **Delegation.** Give the directory and three files to a user, and he can make groups of his own below
