@@ -46,9 +46,9 @@ def table() -> dict[int, Process]:
 
 
 def _environ(pid: int) -> dict[str, str]:
-    """Empty where we may not look."""
+    """Empty where we may not look, and for a kernel thread or a zombie, which have no memory."""
     try:
         entries = procfs.read(pid, "environ").split("\0")
-    except PermissionError:
+    except (PermissionError, ProcessLookupError):
         return {}
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)

@@ -135,7 +135,8 @@ def cost_chart(containers: Containers, vm: "VirtualMachine") -> "Chart":
     _log_bars(above, "until the first program runs", seconds, "s")
     _log_bars(below, "memory of the host in use", mib, "MiB")
     figure.supxlabel(f"container: middle of {count}, measured here; guest: {vm.label}", fontsize=9)
-    return Chart(figure, _bounds(containers, facts), alt="container and guest: time and memory")
+    caption = f"{_bounds(containers, facts)}\nguest: {vm.label}"
+    return Chart(figure, caption, alt="container and guest: time and memory")
 
 
 def _bounds(containers: Containers, facts: Facts) -> str:

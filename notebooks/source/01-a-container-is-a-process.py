@@ -138,15 +138,15 @@ ex.check(answer)
 #
 # One kernel has one list of all its processes. A *pid namespace* (`pid_namespaces(7)`) is a view on a part
 # of it: the processes inside get a second number, which counts from 1. `/proc/PID/status` shows all numbers
-# of a process in the line `NSpid`, the host's first. Now a `sleep` in the guest as well: does the host
-# list it?
+# of a process in the line `NSpid`, the host's first. Now a `sleep` in the guest as well, which
+# the guest's own `pidof` must find first. Does the host list it?
 
 # %% tags=["fast", "recorded:qemu"]
 box, vm = Sandbox(["sleep", "1000"]), lab.virtual_machine(guest_mib)
-vm.run("sleep 7777 >/dev/null 2>&1 &")
+there = vm.run("sleep 7777 >/dev/null 2>&1 & until pidof sleep; do :; done")
 lines, seen = table(), {process.command for process in table().values()}
-guest = {"guest's sleep": "sleep 7777" in seen, "qemu": vm.pid in lines} if vm.real else {}
-Card("the host lists", {"the container's numbers": len(lines[box.pid].nspid), **guest})
+guest = {"guest's sleep": "sleep 7777" in seen, "qemu": vm.pid in lines} if there else {}
+Card("on the host", {"container's numbers": len(lines[box.pid].nspid), **guest, "guest": vm.label})
 
 # %% [markdown] tags=["fast"]
 # The container's `sleep` is in the host's list, with two numbers. Of the guest the host has one process:

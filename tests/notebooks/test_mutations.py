@@ -25,11 +25,15 @@ TABLE: dict[str, list[tuple[str, ...]]] = {
         ("started + 1)", "started)", "telling owners apart by their start time"),
     ],
     "01-a-container-is-a-process": [
-        ("table()[box.pid]\nos.kill(found.pid, 9)", "table()[box.pid]\nbox.kill(15)", "kill -9"),
-        ("versus.identities(box, ", "versus.identities(Host(), ", "the container of the table"),
-        ('Sandbox(["sleep", "1000"]), lab.virtual', 'Host(), lab.virtual', "a pid namespace"),
-        ('open(f"{box.root}/root/note"', 'open(f"{lab.instance.run}/note"', "the way in"),
-        ("start_containers(containers)", "start_containers(containers + 1)", "how many start"),
+        ('hostname="tiny")\nname', 'kinds=["mnt", "uts"], hostname="tiny")\nname', "its own ps"),
+        ('hostname="tiny")\nwho', 'kinds=["mnt", "pid"])\nwho', "a host name of its own"),
+        ('Sandbox(["sleep", "1000"]), lab', 'Sandbox(["sleep", "1000"], ["mnt"]), lab', "two pids"),
+        ('open(f"{box.root}/root/note"', 'open("/dev/null"', "the way in"),
+        (
+            "start_containers(containers)",
+            "start_containers(containers + 1)",
+            "how many start",
+        ),
     ],
     "02-namespaces": [
         (

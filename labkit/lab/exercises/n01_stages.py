@@ -45,11 +45,13 @@ class Family:
 
     def __init__(self) -> None:
         with contextlib.ExitStack() as failed:
-            self.box = failed.enter_context(Sandbox(FAMILY))
             visitor = failed.enter_context(Child.start("visitor"))
             neighbour = failed.enter_context(Child.start("neighbour"))
+            self.box = failed.enter_context(Sandbox(FAMILY))
+            # the first process waits until the last member is buried: by the visitor, which lives
+            # longer and does it without being asked, pid_namespaces(7), sigaction(2)
             visitor.run(
-                "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"  # init waits for its burial, too
+                "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
                 f"setns(os.open('/proc/{self.box.pid}/ns/pid', os.O_RDONLY), CLONE_NEWPID)\n"
                 "spawn(signal.pause)"
             )

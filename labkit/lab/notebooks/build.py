@@ -86,7 +86,8 @@ def never_run(notebook: Notebook) -> list[source.Cell]:
 
 def missing(cell: source.Cell) -> str:
     """Why a cell has no outputs, in words."""
-    names = needs.of_tags(source.tags(cell))
+    found = source.tags(cell)
+    names = needs.of_tags(found) + needs.of_tags(found, needs.RECORDED)
     where = f"where there is {', '.join(names)}" if names else "with `labkit notebooks build`"
     return f"run it {where}"
 

@@ -107,7 +107,7 @@ def normalised(run: Notebook) -> Notebook:
             continue
         cell.metadata = nbformat.from_dict({"tags": tags(cell)} if tags(cell) else {})
         cell.outputs = list(_joined(map(_output, cell.outputs)))
-        if needs.lacking(needs.of_tags(tags(cell))):
+        if any(needs.lacking(needs.of_tags(tags(cell), p)) for p in (needs.TAG, needs.RECORDED)):
             cell.outputs, cell.execution_count = [], None
     return run
 

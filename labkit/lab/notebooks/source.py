@@ -98,7 +98,7 @@ def _header(path: Path, block: dict[str, Any]) -> Header:
 def _tidy(cell: Cell) -> Cell:
     """Keep type, source and tags; a gated cell starts with the line that guards it."""
     source, names = cell.source.strip("\n"), needs.of_tags(tags(cell))
-    needs.known(names)
+    needs.known(names + needs.of_tags(tags(cell), needs.RECORDED))
     metadata = {"tags": tags(cell)} if tags(cell) else {}
     if cell.cell_type == "markdown":
         return nbformat.v4.new_markdown_cell(source, metadata=metadata)
