@@ -56,7 +56,11 @@ class Child:
                 syscalls.pidfd_send_signal(self.pidfd, number)
 
     def close(self) -> None:
-        """Kill, reap, and let the pidfd go; a second call does nothing."""
+        """Kill, reap, and let the pidfd go; a second call does nothing.
+
+        The first process of a pid namespace ends only when all its members have been reaped, also
+        those that joined: whoever is their parent must do that first, pid_namespaces(7).
+        """
         if self.pidfd < 0:
             return
         self.kill()

@@ -135,6 +135,7 @@ with target, spawn([], joiner) as child:
     assert procfs.namespaces(grandchild) == procfs.namespaces(target.pid)
     assert len(procfs.nspid(grandchild)) == len(procfs.nspid(target.pid)) == 2
     os.kill(grandchild, signal.SIGKILL)
+    assert child.wait() == 256 - signal.SIGKILL  # and has reaped it: else target could not end
 """)  # fmt: skip
 
 
