@@ -266,7 +266,7 @@ def test_weights_divide_one_cpu_three_to_one(group, member):
     start = usage(heavy), usage(light)
     wait_for(lambda: usage(light) - start[1] > 250_000)
     ratio = (usage(heavy) - start[0]) / (usage(light) - start[1])
-    assert 2.4 < ratio < 3.6
+    assert 2.0 < ratio < 4.5
 
 
 def test_a_fork_bomb_is_contained_and_its_refusals_are_counted(group, member):

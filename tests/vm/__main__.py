@@ -10,23 +10,55 @@ import shlex
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from labkit.errors import LabkitError
 from tests.vm import image, machine
 
-#: step -> (the file that must exist for it, its command in the guest, at the repository's root)
-PYTEST = ["-m", "pytest", "-v", "-rs", "-p", "no:cacheprovider", "-p", "no:nbval", "--color=no"]
-STEPS = {
-    "kernel tests": (
-        "tests/vm/test_machine.py",
-        [*PYTEST, "--junitxml=/results/kernel.xml", "-m", "cgroup2 or root"],
+PYTEST = ("-m", "pytest", "-v", "-rfEs", "-p", "no:cacheprovider", "-p", "no:nbval", "--color=no")
+TIMEOUT = 780
+
+
+class Step(NamedTuple):
+    """What is run in the machine, by its Python, at the root of the repository.
+
+    files: patterns; without a match the step is left out. given: are the matches its arguments?
+    """
+
+    name: str
+    files: tuple[str, ...]
+    arguments: tuple[str, ...]
+    given: bool = False
+
+
+#: what depends on the version of cgroups; all else is tested where pytest itself runs
+STEPS = (
+    Step(
+        "cgroups",
+        ("tests/vm/test_*.py", "tests/kernel/test_cgroups.py", "tests/kernel/test_cgroups_v2.py",
+         "tests/kernel/test_bpf.py"),
+        (*PYTEST, "--junitxml=/results/cgroups.xml"),
+        given=True,
     ),
-}
+    Step(
+        "notebook 03",
+        ("notebooks/solved/03-*.ipynb",),
+        ("-m", "labkit.main", "notebooks", "run", "03", "--save", "/results/03.ipynb"),
+    ),
+)  # fmt: skip
+
+
+def planned(step: Step) -> list[str]:
+    """Its command line, empty when there is nothing for it in this checkout."""
+    found = [path for pattern in step.files for path in sorted(image.REPOSITORY.glob(pattern))]
+    names = [str(path.relative_to(image.REPOSITORY)) for path in found] if step.given else []
+    return [*step.arguments, *names] if found else []
 
 
 def script(steps: dict[str, list[str]]) -> str:
     """The /job.sh of these steps: each leaves "STATUS NAME" in /results/status."""
     lines = [f"cd {shlex.quote(str(image.REPOSITORY))}", "export LABKIT_VM=1 COLUMNS=100"]
+    lines.append(shlex.join([sys.executable, "-m", "labkit.lab.base"]))
     for name, arguments in steps.items():
         command = shlex.join([sys.executable, *arguments])
         lines += [f"echo {shlex.quote('== ' + name)}", command]
@@ -37,13 +69,9 @@ def script(steps: dict[str, list[str]]) -> str:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.vm", description=__doc__)
     parser.add_argument("--results", type=Path, help="where JUnit files go")
-    parser.add_argument("--timeout", type=float, default=600, help="seconds for boot and tests")
+    parser.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds for boot and tests")
     options, pytest = parser.parse_known_args(arguments)
-    steps = {
-        name: command + (["tests/kernel", "tests/vm"] if "pytest" in command else [])
-        for name, (needed, command) in STEPS.items()
-        if list(image.REPOSITORY.glob(needed))
-    }
+    steps = {step.name: command for step in STEPS if (command := planned(step))}
     if pytest:
         steps = {"pytest": [*PYTEST, "--junitxml=/results/pytest.xml", *pytest]}
     if os.geteuid():

@@ -19,6 +19,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from labkit.lab import guestimage
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 DEFAULT_CACHE = "/var/cache/labkit"
+UNUSED_DAYS = 7
 
 PACKAGES = (
     "base-files", "bash", "busybox-static", "coreutils", "dash", "findutils", "grep", "hostname",
@@ -76,6 +78,7 @@ def ready(progress: Progress = print) -> Path:
     package = guestimage.kernel_package()
     target = cache / f"vm-{key(package)}"
     if target.exists():
+        os.utime(target)
         return target
     for program in ("apt-get", "dpkg-deb", "mkfs.ext4", "chroot"):
         if not shutil.which(program):
@@ -89,7 +92,15 @@ def ready(progress: Progress = print) -> Path:
             temporary = target.with_suffix(".tmp")
             build(temporary, package, progress)
             temporary.rename(target)
+            forget(cache, UNUSED_DAYS)
     return target
+
+
+def forget(cache: Path, days: int) -> None:
+    """Remove images that no run has used for so long; a machine that runs keeps its open files."""
+    for old in cache.glob("vm-*/"):
+        if time.time() - old.stat().st_mtime > days * 86400:
+            shutil.rmtree(old)
 
 
 def key(package: str) -> str:
@@ -157,6 +168,8 @@ def copy_python(tree: Path) -> None:
     for prefix in prefixes:
         target = tree / prefix.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
+        for parent in target.relative_to(tree).parents:  # every user may run it, even below /root
+            (tree / parent).chmod(0o755)
         shutil.copytree(
             prefix, target, symlinks=True, ignore=_left_out, copy_function=_link_or_copy
         )

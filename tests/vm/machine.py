@@ -56,7 +56,7 @@ def command(image: Path, job: Path, results: Path) -> list[str]:
         f"{job},readonly=on",
         f"{results},cache=unsafe",
     )
-    append = f"console={console} quiet loglevel=3 panic=-1 cgroup_no_v1=all init=/init"
+    append = f"console={console} quiet loglevel=3 panic=-1 cgroup_no_v1=all mitigations=off nokaslr"
     return [
         "setpriv", "--pdeathsig", "KILL", qemu.qemu(), "-nodefaults", "-no-user-config",
         *qemu.processor(best_accelerator(image / "vmlinuz"), numpy=True), "-machine", machine,
