@@ -55,17 +55,17 @@ def swarm(many: int, mib: int) -> None:
 
 
 def breathe() -> "NoReturn":
-    """Fill four fifths of what its group may have, give all back, and again.
+    """Fill two thirds of what its group may have, give all back, and again.
 
     It asks for its limit at each step, as the runtimes of Java and Go do when they start.
     """
     held: list[bytearray] = []
     while True:
-        top = int(memory_limit() * 0.8)
-        held.append(bytearray(top // BREATH))
-        if len(held) * len(held[-1]) + len(held[0]) > top or len(held) >= BREATH:
+        top = int(memory_limit() * 0.67)
+        if sum(map(len, held)) + top // BREATH > top:
             held.clear()
             _give_back()
+        held.append(bytearray(top // BREATH))
         time.sleep(0.08)
 
 

@@ -76,11 +76,14 @@ class Meter:
     def set_memory(self, mib: int, timeout: float = 5) -> None:
         """A new memory limit, at a moment at which the group holds less.
 
-        Set while it holds more than can be reclaimed, v1 refuses it and v2 kills a member.
+        Set while it holds more than can be reclaimed, v1 refuses it and v2 kills a member. A
+        sixteenth of the old limit is kept free for what a member is just about to take.
         Unavailable when there is no such moment within `timeout` seconds.
         """
+        before = self.group.limits().memory_max or math.inf
+        spare = before / 16 if mib * MIB < before < math.inf else 0
         for _ in pauses(timeout):
-            if (self.group.statistics().memory_current or 0) < mib * MIB:
+            if (self.group.statistics().memory_current or 0) + spare < mib * MIB:
                 try:
                     return self.group.set(Limits(memory_max=mib * MIB))
                 except OSError as error:

@@ -130,7 +130,7 @@ ex.check()
 #
 # ## A limit that moves
 #
-# The next process breathes: it fills four fifths of what its group may have, gives all back, and begins
+# The next process breathes: it fills two thirds of what its group may have, gives all back, and begins
 # again. It reads its limit from the group's file at each step, as careful runtimes do. Move the slider
 # (arrow keys work, too) and watch the limit line, and then the curve.
 
@@ -362,7 +362,7 @@ Card("in one second", {"somebody waited": lost.some_us > 200_000}, {"percent": l
 a = world.child("a")
 world.group("parent").add(a.pid)
 control = "/sys/fs/cgroup/parent/cgroup.subtree_control"
-a.run(f"os.write(os.open({control!r}, os.O_WRONLY), b'+pids')")
+a.run(f"os.write(os.open({control!r}, os.O_WRONLY), b'+memory')")
 
 # %% [markdown]
 # EBUSY: somebody lives there. Move him out, and the parent can hand down what its child needs. `child()`
@@ -371,9 +371,9 @@ a.run(f"os.write(os.open({control!r}, os.O_WRONLY), b'+pids')")
 # %% tags=["needs:cgroup2"]
 world.group("aside").add(world.child("a").pid)
 parent = world.group("parent")
-leaf = parent.child("leaf", Limits(pids_max=8))
+leaf = parent.child("leaf", Limits(memory_max=8 * MIB))
 down = parent.read("cgroup.subtree_control").split()
-Card("the leaf", {"has got the controller": "pids" in down, "limit": leaf.limits().pids_max})
+Card("leaf", {"got the controller": "memory" in down, "MiB": leaf.limits().memory_max // MIB})
 
 # %% [markdown]
 # **Delegation.** Give the directory and three files to a user, and he can make groups of his own below
