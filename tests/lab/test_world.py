@@ -150,7 +150,7 @@ def test_mounts_do_not_travel_to_the_host_even_when_it_shares(
         mounts.propagate("/", "rshared")
         before = [mount.point for mount in procfs.mountinfo()]
         with World("t") as world:
-            world.child("a").run("mount('x', '/mnt', 'tmpfs')")
+            world.child("a").run("mount('x', '/scratch', 'tmpfs')")
             print([mount.point for mount in procfs.mountinfo()] == before)
     """
     assert python(textwrap.dedent(code)) == "True\n"
