@@ -1,4 +1,4 @@
-"""The cell magics of `%load_ext labkit.lab`.
+"""What `%load_ext labkit.lab` teaches a notebook: cell magics, and refusals in one line.
 
     %%child a
     unshare(CLONE_NEWUTS)
@@ -11,7 +11,7 @@ Its output is printed by the kernel; its exception is raised here, without the k
 
 from typing import Any
 
-from labkit.errors import InvalidParameter
+from labkit.errors import InvalidParameter, LabkitError
 from labkit.lab import fails, needs
 from labkit.lab.child import TIMEOUT
 
@@ -45,7 +45,17 @@ def _show(output: str) -> None:
         print(output, end="" if output.endswith("\n") else "\n")
 
 
+def one_line(
+    shell: Any, kind: type, error: Exception, frames: object, tb_offset: int | None = None
+) -> list[str]:
+    """A refusal of the kit is a sentence; the frames above it would only bury it."""
+    lines = [f"{kind.__name__}: {error}"]
+    shell._showtraceback(kind, error, lines)  # what IPython itself calls with its own lines
+    return lines
+
+
 def load_ipython_extension(shell: Any) -> None:
+    shell.set_custom_exc((LabkitError,), one_line)
     shell.register_magic_function(child, "cell", "child")
     needs.register(shell)
     fails.register(shell)

@@ -78,3 +78,9 @@ def test_a_line_that_cannot_be_is_told(cells: Callable[..., Any], line: str, mes
 
 def test_without_a_lab_the_cell_says_what_to_run_first(cells: Callable[..., Any]) -> None:
     assert "no lab is open" in cells("%%child a\n1")[0][1]
+
+
+def test_a_refusal_of_the_kit_is_one_line(cells: Callable[..., Any]) -> None:
+    ((text, error),) = cells("from labkit.lab import Lab\nLab('x')")
+    assert error.startswith("InvalidParameter(")
+    assert text == "InvalidParameter: a notebook number is two digits, such as '02', not 'x'\n"
