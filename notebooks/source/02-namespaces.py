@@ -91,7 +91,7 @@ c, d = world.child("c"), world.child("d")
 c.run(f"sethostname({hostname!r})")
 lab.record("the name that c sees", c.eval("gethostname()"))
 names = Names(world.namespaces(), "machine")
-Card("name, uts", {one.name: [one.eval("gethostname()"), names.ns(one, "uts")] for one in (c, d)})
+Card("host name, uts", {p.name: [p.eval("gethostname()"), names.ns(p, "uts")] for p in (c, d)})
 
 # %% [markdown]
 # Next, a whole container. `world.sandbox` makes what `docker run` makes by default: new namespaces of six
