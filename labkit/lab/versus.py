@@ -158,12 +158,14 @@ def _log_bars(subplot: "Axes", title: str, values: Mapping[str, float], unit: st
     for index, (name, value) in enumerate(values.items()):
         color = PALETTE["guest" in name]
         subplot.barh(name, value, color=color, height=0.6, zorder=2)
-        subplot.annotate(f" {value:.2g} {unit}", (value, index), va="center", fontsize=9)
+        text = f" {value:.0f} {unit}" if value >= 10 else f" {value:.2g} {unit}"
+        subplot.annotate(text, (value, index), va="center", fontsize=9)
     subplot.set_title(title, loc="left", fontsize=11)
     subplot.set_xscale("log")
     subplot.set_xlim(min(values.values()) / 4, max(values.values()) * 6)
     subplot.grid(visible=True, axis="x", color="#dddddd", linewidth=0.6)
     subplot.spines[["top", "right"]].set_visible(False)
+    subplot.xaxis.set_major_formatter("{x:g}")
     subplot.set_xlabel(unit)
     subplot.invert_yaxis()
 

@@ -49,10 +49,13 @@ lab = Lab("01")
 vm = lab.virtual_machine(guest_mib)
 box = Sandbox(["sleep", "1000"], hostname="tiny")
 name, seen = box.run(["hostname"])[1].strip(), box.run(["ps", "-o", "comm"])[1].split()[1:]
-Card("from inside", {"host name": name, "processes": seen, "sleep calls itself": "process 1"})
+number = box.run(["pidof", "sleep"])[1].strip()
+Card("from inside", {"host name": name, "processes": seen, "number of sleep": number})
 
 # %% [markdown] tags=["fast"]
-# Nobody else lives there, and `sleep` is process 1, as the first process of a computer is. Now somebody on
+# Nobody else lives there, and `sleep` is process 1, as the first process of a computer is.
+#
+# Now somebody on
 # the host, who knows nothing about containers, runs `kill -9`. `table()` is what `ps` shows on the host:
 # a dictionary with a line for each process, by its number.
 
@@ -68,7 +71,8 @@ Card("from outside", {**facts, "container alive": box.alive}, {"its numbers": fo
 #
 # **Milestone:** the belief has its first crack. Four experiments follow: whose kernel, whose process table,
 # what it costs, and what the wall between host and container is made of.
-#
+
+# %% [markdown] tags=["fast"]
 # ## Whose kernel is it?
 #
 # A kernel makes a random number when it boots, the *boot id* (`random(4)`). It stays the same until
@@ -133,7 +137,8 @@ ex.check(answer)
 
 # %% [markdown] tags=["fast"]
 # **Milestone:** one file told you which kernel a program runs on, whatever the names say.
-#
+
+# %% [markdown] tags=["fast"]
 # ## Whose process table?
 #
 # One kernel has one list of all its processes. A *pid namespace* (`pid_namespaces(7)`) is a view on a part
@@ -196,7 +201,8 @@ ex.check()
 
 # %% [markdown] tags=["fast"]
 # **Milestone:** a container is found, watched and ended with the host's ordinary tools.
-#
+
+# %% [markdown] tags=["fast"]
 # ## What it costs
 #
 # The story says: a virtual machine takes minutes and gigabytes, a container milliseconds and megabytes. We
@@ -217,21 +223,23 @@ versus.cost_chart(several, vm)
 # %% [markdown]
 # Where is the story too simple?
 #
-# - *Minutes* are a whole distribution: dozens of services one after the other. Our guest has a kernel and
-#   one shell. A guest with little in it, on a processor that helps, is up in less than a second.
+# - *Minutes* are a whole distribution: dozens of services, one after the other. Our guest has a kernel and
+#   one shell. How long this machine itself took to boot stands below, if systemd counted it.
 # - *Gigabytes* are what one promises to a guest. It costs what it has touched, plus qemu itself.
-# - Each of our containers has a helper outside, a Python program that started it and waits for its end.
-#   Docker has such a helper too, written in Go.
+# - Each of our containers has a *helper* outside, a Python program that started it and waits for its end.
+#   Docker has a helper for each container too. What ours need is below.
 #
-# So a measurement needs its conditions. With the *accelerator* kvm the processor runs the guest's code; with
-# tcg qemu translates it, which is many times slower. The values of your machine stand in italics.
+# And a measurement needs its conditions. With the *accelerator* kvm the processor itself runs the guest's code;
+# with tcg qemu translates it, and everything in the guest takes longer. The values of your machine stand in
+# italics; the loop that compares the speeds runs for some seconds.
 
 # %% tags=["recorded:qemu"]
 versus.conditions(several, vm)
 
 # %% [markdown] tags=["fast"]
 # **Milestone:** you have numbers of your own, and know what they depend on.
-#
+
+# %% [markdown] tags=["fast"]
 # ## What is the wall made of?
 #
 # A container has a root directory of its own. From inside, there is no way to the host's files. Now the other
@@ -293,7 +301,8 @@ ex.check(answer)
 
 # %% [markdown] tags=["fast"]
 # **Milestone:** you have read a secret through the wall, and know who else can.
-#
+
+# %% [markdown] tags=["fast"]
 # ## The real tool
 #
 # Is that only so with our own little container? `runc` is the program that Docker starts for each of its
