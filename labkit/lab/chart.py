@@ -7,13 +7,18 @@ stays a white card in the dark theme.
 """
 
 import io
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from IPython.display import display
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+
+# before the import, which on a new machine warns that it builds a font cache: outputs are compared
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":")

@@ -147,12 +147,6 @@ def group_of(pid: int, controller: str = "memory") -> Cgroup:
     return cgroups.open(name)
 
 
-def room(world: World) -> int:
-    """MiB that the machine has left."""
-    limit, used = world.cgroup.limits().memory_max, world.cgroup.statistics().memory_current
-    return int(((limit or 0) - (used or 0)) // MIB)
-
-
 def write_times(writer: Child, mib: int) -> tuple[float, float]:
     """Seconds that a child needs to write so many MiB to the disk: directly, and buffered."""
     writer.run("from labkit.lab.load_main import write_disk")

@@ -36,7 +36,7 @@ max_pids: int = 16  # 4..256, how many processes a group may hold
 from labkit.cgroups import IoMax, Limits, device_of
 from labkit.lab import TODO, Card, Lab, Live, Slider
 from labkit.lab.meter import Meter, favoured, follow, measure, pressure
-from labkit.lab.workloads import MIB, Work, room, until, write_times
+from labkit.lab.workloads import MIB, Work, until, write_times
 
 # %% tags=["setup", "fast"]
 lab = Lab("03")
@@ -46,7 +46,7 @@ world = lab.world(memory_mib=max(256, memory_mib + 192), pids=max_pids + 128)
 # ## A machine without walls
 #
 # Two tenants share the machine. A database holds 80 MiB and does not grow. A swarm of sixteen small
-# processes is going to take more than what is left. Nobody has set a limit inside the machine.
+# processes is going to take all but 70 MiB. That is too much, but nobody has set a limit inside.
 
 # %% tags=["fast"]
 #~ mine = TODO  # "a", "b", "c" or "d"
@@ -59,7 +59,8 @@ lab.predict("03.p1", "The memory of the machine is full. Whom does the kernel ki
 # %% tags=["fast"]
 database = world.child("database")
 database.run("data = bytearray(80 << 20)")
-swarm = Work(world, "swarm", "swarm", 16, room(world) + 40)
+size = world.cgroup.limits().memory_max // MIB
+swarm = Work(world, "swarm", "swarm", 16, size - 70)
 
 # %% [markdown] tags=["fast"]
 # `Work` is a small program with a *starter*: a process that waits, so that you can move it before it
@@ -67,7 +68,7 @@ swarm = Work(world, "swarm", "swarm", 16, room(world) + 40)
 
 # %% tags=["fast"]
 with swarm.start():
-    until(lambda: not database.alive)
+    until(lambda: not database.alive, 30)
     left = {"database": database.alive, "swarm": swarm.running, "victim": world.victim.ticking()}
 lab.reveal("03.p1", "a" if database.alive else "b")
 Card("alive in the full machine", left)
@@ -291,7 +292,7 @@ ex.check()
 #
 # Signals go to processes. To stop *all* of a crowd that keeps forking you would have to be faster than
 # it is. A group does not have this problem: the kernel knows its members at every moment. The *freezer*
-# stops them where they are. They get no signal, and cannot notice it. `kill()` ends the whole group: one
+# stops them where they are, without a signal that they could catch. `kill()` ends the whole group: one
 # write to `cgroup.kill` on cgroup v2; on v1 freeze, signal everybody, thaw.
 #
 # ### Exercise 03.5 Stop the world, then end it
@@ -332,6 +333,8 @@ Card("3 MiB", {"direct waits": direct > 0.6, "buffered is much faster": buffered
 # charged for the work that follows; cgroup v2 remembers who made each page dirty, and slows down the
 # later write instead, on file systems that support it. Docker's `--device-write-bps` writes this file.
 #
+# **Milestone:** you know which writes a disk limit sees, and which it does not.
+#
 # ## Pressure
 #
 # A CPU that is 100 percent busy is not yet a problem. It becomes one when somebody *waits*. The kernel
@@ -355,7 +358,8 @@ Card("in one second", {"somebody waited": lost.some_us > 200_000}, {"percent": l
 # possible. This section needs a machine that runs v2, which most do today; elsewhere its cells say so.
 #
 # **No internal processes.** A group either holds processes or hands controllers down to its children.
-# Otherwise a process would compete with groups. `cgroup.subtree_control` names what is handed down.
+# Otherwise a process would compete with groups for the same memory. `cgroup.subtree_control` names what
+# is handed down. (`cpu` and `pids` can deal with such a mixture, and are excused in simple cases.)
 
 # %% tags=["needs:cgroup2"]
 # %%fails OSError

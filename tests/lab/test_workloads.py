@@ -7,7 +7,7 @@ import pytest
 from labkit.cgroups import Limits
 from labkit.errors import InvalidParameter, NotFound
 from labkit.lab.load_main import PROGRAMS
-from labkit.lab.workloads import MIB, Work, group_of, room, until, write_times
+from labkit.lab.workloads import MIB, Work, group_of, until, write_times
 from labkit.lab.world import World
 from labkit.paths import Instance
 
@@ -97,13 +97,6 @@ def test_a_breather_stays_below_its_limit_when_that_moves(world: World) -> None:
         assert until(lambda: group.statistics().memory_current > 24 * MIB)
         assert until(lambda: group.statistics().memory_current < 12 * MIB)
         assert work.running and group.statistics().oom_kills == 0
-
-
-def test_room_is_what_the_machine_has_left(world: World) -> None:
-    before = room(world)
-    assert 0 < before < 128
-    world.child("a").run("data = bytearray(32 << 20)")
-    assert room(world) <= before - 30
 
 
 def test_a_disk_limit_slows_a_direct_write(world: World, seat: Instance) -> None:

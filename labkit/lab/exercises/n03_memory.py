@@ -121,8 +121,9 @@ class Leaker(Staged):
     minutes = 7
     task = (
         "ex.database (a child that holds data) and ex.leaker share the group ex.shared, which has\n"
-        "a memory limit. Arrange it so that only the leaker can be killed for want of memory. Then\n"
-        "let it leak: ex.leak(). The database must live and answer. Do not end anything yourself."
+        "a memory limit. Arrange it so that only the leaker can be killed for want of memory.\n"
+        "Then let it leak, ex.leak(). The database must live and answer. Do not end anything\n"
+        "yourself."
     )
     hints = (
         "a memory limit belongs to a group: whoever shares the group shares the trouble",
