@@ -17,6 +17,7 @@ import select
 import signal
 import socket
 import sys
+import warnings  # noqa: F401 - os.execvpe imports it, and the container's / has no Python
 
 from labkit import cgroups, mounts, namespaces, rootfs
 from labkit.errors import InvalidParameter, NotFound
