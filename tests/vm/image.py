@@ -178,6 +178,9 @@ def copy_python(tree: Path) -> None:
     command += ["-s", str(tree), "-p", "/", *map(str, roots)]
     subprocess.run(command, stdout=subprocess.DEVNULL, check=False)  # some sources are no Python 3
     copy_libraries(tree, roots)
+    # the font cache, or else the first picture in the machine comes with a message
+    fonts = ["chroot", str(tree), sys.executable, "-c", "import matplotlib.font_manager"]
+    subprocess.run(fonts, env={"HOME": "/root", "PATH": os.environ["PATH"]}, check=True)
 
 
 def _link_or_copy(source: str, target: str) -> None:
