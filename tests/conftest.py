@@ -7,6 +7,7 @@ cgroup2  skipped with the reason where the machine has cgroups v1; the virtual m
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
     LABKIT_ROOT and LABKIT_RUN that are set, as by `make test`, are kept: they hold a base image.
     """
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    # nohup(1), or a shell that runs us in the background, has these ignored, and children inherit
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if "LABKIT_ROOT" not in os.environ:
         config.stash[_MADE] = directory = tempfile.mkdtemp(prefix="labkit-test-")
         os.environ["LABKIT_ROOT"] = os.path.join(directory, "root")

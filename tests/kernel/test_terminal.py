@@ -70,7 +70,6 @@ def test_the_controlling_terminal_sends_ctrl_c_and_hang_up(isolated) -> None:
             terminal.become_stdio(pty.detach("slave"))
             os.close(pty.detach("master"))
             assert os.open("/dev/tty", os.O_RDWR) >= 0 and os.tcgetpgrp(0) == os.getpid()
-            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup(1) ignores it, and we inherit
             signal.signal(signal.SIGINT, lambda *_: os.write(1, b"interrupted"))
             os.write(1, b"ready")
             signal.pause()
