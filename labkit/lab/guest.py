@@ -197,7 +197,7 @@ class Guest:
             raise OSError(f"in the guest: {error.output.strip()}") from None
 
     def memory(self) -> int:
-        """Bytes of host memory that qemu costs now: its PSS, proc_pid_smaps(5)."""
+        """Bytes of host memory that qemu costs now: its PSS, proc(5)."""
         text = procfs.read(self._started().process.pid, "smaps_rollup")
         (pss,) = (line.split()[1] for line in text.splitlines() if line.startswith("Pss:"))
         return int(pss) * 1024

@@ -2,8 +2,8 @@
 
     table()[pid].nspid        [4711, 1]: 4711 for the host, 1 in the innermost pid namespace
 
-One look at /proc; a process that ends meanwhile is left out. Fields: proc_pid_status(5),
-proc_pid_cmdline(5), proc_pid_environ(5).
+One look at /proc; a process that ends meanwhile is left out. Fields as in
+proc(5).
 """
 
 import contextlib

@@ -107,7 +107,7 @@ def start_containers(count: int) -> Containers:
 
 
 def pss(pid: int) -> int:
-    """Bytes of memory, a page that n processes share counted as 1/n: proc_pid_smaps(5)."""
+    """Bytes of memory, a page that n processes share counted as 1/n: proc(5)."""
     text = procfs.read(pid, "smaps_rollup")
     (kib,) = (line.split()[1] for line in text.splitlines() if line.startswith("Pss:"))
     return int(kib) * 1024

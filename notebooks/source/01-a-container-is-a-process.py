@@ -209,7 +209,7 @@ ex.check()
 # measure it. To start a container, the host starts a program, with some more system calls. To start a guest,
 # a kernel has to find its hardware, set up its memory and then run its own first program.
 #
-# Memory is counted as *PSS* (`proc_pid_smaps(5)`): a page that n processes share counts as 1/n for
+# Memory is counted as *PSS* (`proc(5)`): a page that n processes share counts as 1/n for
 # each. The containers all run the same file, so they share it, as processes do. Look at the bars: the
 # scale is *logarithmic*, each line is ten times the one before.
 
@@ -243,7 +243,7 @@ versus.conditions(several, vm)
 # ## What is the wall made of?
 #
 # A container has a root directory of its own. From inside, there is no way to the host's files. Now the other
-# direction. `/proc/PID/root` is a link to the root directory of a process (`proc_pid_root(5)`).
+# direction. `/proc/PID/root` is a link to the root directory of a process (`proc(5)`).
 
 # %% tags=["fast"]
 # ~ mine = TODO  # "a" or "b"

@@ -211,7 +211,7 @@ class GlassWall(Exercise):
     )
     hints = (
         "to the host, a container's first process is a process: look at what /proc/PID has",
-        "/proc/PID/root is a link to that process's own / (proc_pid_root(5)); open() follows it",
+        "/proc/PID/root is a link to that process's own / (proc(5)); open() follows it",
         'open(f"/proc/{pid}/root/etc/os-release").read() reads another file of it',
     )
     why = "whoever is root on the host reads every container's secrets, and nobody in it can tell"

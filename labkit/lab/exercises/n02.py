@@ -259,7 +259,7 @@ class Reaper(Space):
 
 
 def _listens(pid: int) -> bool:
-    """Does the process catch SIGTERM, or keep it for sigwait(3)? proc_pid_status(5)"""
+    """Does the process catch SIGTERM, or keep it for sigwait(3)? proc(5)"""
     try:
         status = procfs.status(pid)
     except ProcessLookupError:
