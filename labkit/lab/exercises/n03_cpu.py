@@ -116,7 +116,7 @@ class ThreeToOne(Staged):
         for group in (a, b):
             if finite(limit := group.limits().cpu_max):
                 raise NotYet(f"alone {self.call(group)} would still be capped at {limit:g} CPUs")
-        if not 2.4 <= ratio <= 3.6:
+        if not 2 <= ratio <= 4.5:
             weights = " and ".join(str(group.limits().cpu_weight) for group in (a, b))
             raise NotYet(f"a gets {ratio:.1f} times what b gets, with weights {weights}")
         return "on one CPU a gets about three times what b gets, and neither has a ceiling"
