@@ -260,9 +260,9 @@ def test_weights_divide_one_cpu_three_to_one(group, member):
     group.set(Limits(cpus="0"))
     heavy = group.child("heavy", Limits(cpu_weight=300))
     light = group.child("light", Limits(cpu_weight=100))
-    for child in (heavy, light):
-        member(child, SPIN)
-    wait_for(lambda: usage(light) > 20_000)
+    spinning = [member(child, f"print(flush=True)\n{SPIN}") for child in (heavy, light)]
+    for process in spinning:  # what the start of Python costs is not divided fairly
+        process.stdout.readline()
     start = usage(heavy), usage(light)
     wait_for(lambda: usage(light) - start[1] > 250_000)
     ratio = (usage(heavy) - start[0]) / (usage(light) - start[1])
