@@ -83,10 +83,17 @@ def setdomainname(name: str) -> None:
 # ---- mounts -----------------------------------------------------------------
 
 
-def mount(source: str, target: str, fstype: str, flags: int = 0, data: str = "") -> None:
-    """mount(2)."""
-    if libc.mount(source.encode(), target.encode(), fstype.encode(), flags, data.encode()) < 0:
+def mount(
+    source: str | None, target: str, fstype: str | None, flags: int = 0, data: str | None = None
+) -> None:
+    """mount(2); None is the NULL of the man page, for what the flags leave unused."""
+    kind, text = _optional(fstype), _optional(data)
+    if libc.mount(_optional(source), target.encode(), kind, flags, text) < 0:
         raise oserror(target)
+
+
+def _optional(word: str | None) -> bytes | None:
+    return None if word is None else word.encode()
 
 
 def umount2(target: str, flags: int = 0) -> None:

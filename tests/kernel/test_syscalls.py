@@ -29,6 +29,17 @@ def test_unshare_gives_a_host_name_of_its_own(program) -> None:
     assert os.uname().nodename != "mars"
 
 
+def test_mount_takes_none_where_the_man_page_has_null(program) -> None:
+    program("""
+        syscalls.unshare(CloneFlag.NEWNS)
+        syscalls.mount(None, "/", None, MountFlag.REC | MountFlag.PRIVATE)
+        syscalls.mount("none", "/mnt", "tmpfs")
+        syscalls.mount("/mnt", "/mnt", None, MountFlag.BIND, None)
+        points = [one.point for one in procfs.mountinfo()]
+        assert points.count("/mnt") == 2, points
+    """)
+
+
 def test_setns_goes_back_to_the_first_namespace(program) -> None:
     program("""
         first = procfs.ns_inode("self", "uts")
