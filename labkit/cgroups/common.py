@@ -148,7 +148,7 @@ class Cgroup:
 
     def make(self, limits: Limits | None = None) -> None:
         """mkdir, parents too, then set(limits); on failure nothing is left behind."""
-        plan = self.plan(limits) if limits else []
+        plan = self.plan(check_limits(limits)) if limits is not None else []
         if self.exists:
             raise Conflict(f"there is a cgroup {self.name!r} already")
         try:
@@ -173,7 +173,7 @@ class Cgroup:
 
     def set(self, limits: Limits) -> None:
         """Write what plan(limits) says; a refusal by the kernel leaves the earlier writes."""
-        for file, value in self.plan(limits):
+        for file, value in self.plan(check_limits(limits)):
             self.write(file, value)
 
     def child(self, name: str, limits: Limits | None = None) -> "Cgroup":
@@ -263,6 +263,14 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_limits(limits: Limits) -> Limits:
+    if not isinstance(limits, Limits):
+        raise InvalidParameter(f"limits must be Limits(...), not {limits!r}")
+    return limits
+
+
 def check_pid(pid: int) -> None:
-    if not isinstance(pid, int) or isinstance(pid, bool) or pid < 0:
+    if not isinstance(pid, int) or isinstance(pid, bool):
+        raise InvalidParameter(f"pid must be a number, such as an object's .pid, not {pid!r}")
+    if pid < 0:
         raise InvalidParameter(f"pid must be 0 (the caller) or more, not {pid!r}")

@@ -37,7 +37,8 @@ class Parameter:
     def check(self, value: object) -> None:
         """InvalidParameter, in one sentence, if `value` cannot be used."""
         if self.bounds is not None:
-            within(self.name, value, *self.bounds)
+            low, high = map(int, self.bounds) if self.kind == "int" else self.bounds
+            within(self.name, value, low, high)
         elif self.choices:
             one_of(self.name, value, *self.choices)
         if self.kind == "int" and not isinstance(value, int):
@@ -48,7 +49,7 @@ class Parameter:
     def guard(self) -> str:
         """The line of the generated cell that checks this parameter, or nothing."""
         if self.bounds is not None:
-            low, high = map(_plain, self.bounds)
+            low, high = map(_plain if self.kind == "int" else repr, self.bounds)
             return f'within("{self.name}", {self.name}, {low}, {high})'
         if self.choices:
             words = ", ".join(f'"{word}"' for word in self.choices)
@@ -61,10 +62,12 @@ class Parameter:
 
 
 def within(name: str, value: object, low: float, high: float) -> None:
-    """InvalidParameter unless `value` is a number from `low` to `high`."""
+    """InvalidParameter unless `value` is a number from `low` to `high`, a whole one if they are."""
     bounds = f"from {_plain(low)} to {_plain(high)}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidParameter(f"{name} is {value!r}, it must be a number {bounds}")
+    if isinstance(low, int) and isinstance(high, int) and not isinstance(value, int):
+        raise InvalidParameter(f"{name} is {value}, it must be a whole number {bounds}")
     if not low <= value <= high:
         raise InvalidParameter(f"{name} is {value}, it must be {bounds}")
 

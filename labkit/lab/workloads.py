@@ -33,7 +33,8 @@ class Work:
     """A starter in the machine and the program that it starts; the end of a `with` stops both.
 
     pid, program_pid: of the starter, and of the program when it has been started. group: where the
-    starter is moved. A second Work of the same name in a world ends the first.
+    starter is moved. A second Work of the same name in a world ends the first. start() after the
+    end of the starter makes a new one, in `group`; where else the old one was moved is forgotten.
     """
 
     def __init__(
@@ -48,31 +49,51 @@ class Work:
         if program not in PROGRAMS:
             raise InvalidParameter(f"no program {program!r}, only {', '.join(PROGRAMS)}")
         self.name = name
+        self.group = group
+        self._world = world
         self._call = f"spawn(load_main.run, {program!r}, {seconds}, {list(arguments)!r})"
-        self._starter = world.child(name)
-        if self._starter.eval("'load_main' in globals()"):
-            self._starter.stop()
-            self._starter = world.child(name)
-        self._starter.run("from labkit.lab import load_main")
+        self._starter = self._new_starter()
         self._inside = self._pidfd = -1
         self.program_pid = -1
         self._ended: int | None = None
         world.undo.callback(self._forget)
-        self.group = group
-        if group:
-            group.add(self.pid)
+
+    def _new_starter(self) -> Child:
+        starter = self._world.child(self.name)
+        starter.run("from labkit.lab import load_main")
+        if self.group:
+            self.group.add(starter.pid)
+        return starter
 
     def __repr__(self) -> str:
         return f"<Work {self.name}: {self.state}>"
+
+    def _make_starter(self) -> Child:
+        """A child that knows the programs and nothing else, in the group."""
+        starter = self._world.child(self.name)
+        if starter.eval("'load_main' in globals()"):
+            starter.stop()
+            starter = self._world.child(self.name)
+        starter.run("from labkit.lab import load_main")
+        if self.group:
+            self.group.add(starter.pid)
+        return starter
 
     @property
     def pid(self) -> int:
         return self._starter.pid
 
     def start(self) -> "Work":
-        """Fork the program; BlockingIOError when the group may have no more processes."""
+        """Fork the program; BlockingIOError when the group may have no more processes.
+
+        A starter that is gone is made anew.
+        """
         self._forget()
+        if not self._starter.alive:
+            self._starter = self._make_starter()
         self._ended = None
+        if not self._starter.alive:
+            self._starter = self._new_starter()
         self._inside = self._starter.eval(self._call)
         numbers = procfs.children(self.pid)
         self.program_pid = next(n for n in numbers if procfs.nspid(n)[-1] == self._inside)

@@ -51,6 +51,15 @@ def test_it_can_be_started_again_when_it_has_ended(world: World) -> None:
     assert work.state == "ended"
 
 
+def test_it_can_be_started_again_after_the_end_of_its_with_block(world: World) -> None:
+    group = world.group("g")
+    work = Work(world, "w", "sleep", group=group)
+    for _ in range(2):
+        with work.start():
+            assert work.running and group.pids() == sorted([work.pid, work.program_pid])
+        assert work.state == "stopped"
+
+
 def test_a_program_ends_after_its_seconds(world: World) -> None:
     work = Work(world, "w", "burn", seconds=1).start().wait(10)
     assert work.killed == signal.SIGALRM.name
@@ -120,5 +129,24 @@ def test_a_group_of_the_same_name_takes_the_place_of_the_first(world: World) -> 
     first = world.group("g", Limits(pids_max=5))
     work = Work(world, "w", "sleep", group=first).start()
     second = world.group("g")
-    assert second.limits().pids_max == float("inf")
+    assert second.limits().pids_max == float("inf") and not second.pids()
     assert until(lambda: not work.running)
+
+
+def test_the_starter_survives_and_can_do_it_again_in_the_new_group(world: World) -> None:
+    first = world.group("g", Limits(pids_max=5))
+    work = Work(world, "w", "sleep", group=first).start()
+    starter = work.pid
+    second = world.group("g")
+    second.add(work.pid)
+    assert work.start().running and work.pid == starter
+    assert set(second.pids()) == {starter, work.program_pid}
+
+
+def test_a_work_whose_starter_is_gone_gets_a_new_one(world: World) -> None:
+    group = world.group("g")
+    work = Work(world, "w", "sleep", group=group)
+    work.stop()
+    assert work.state == "stopped"
+    assert work.start().running
+    assert set(group.pids()) == {work.pid, work.program_pid}

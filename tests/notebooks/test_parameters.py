@@ -117,7 +117,11 @@ def test_other_values_are_allowed_and_different(built):
         ("n: int = 64  # 16..512, MiB", 8, "n is 8, it must be from 16 to 512"),
         ("n: int = 64  # 16..512, MiB", "many", "n is 'many', it must be a number from 16 to 512"),
         ("n: int = 64  # 16..512, MiB", True, "n is True, it must be a number from 16 to 512"),
-        ("n: int = 64  # 16..512, MiB", 20.5, "n is 20.5, not a whole number"),
+        (
+            "n: int = 64  # 16..512, MiB",
+            20.5,
+            "n is 20.5, it must be a whole number from 16 to 512",
+        ),
         ("x: float = 0.5  # 0.1..0.9, CPUs", 1, "x is 1, it must be from 0.1 to 0.9"),
         ("p: str = 'a'  # a|b, which", "c", "p is 'c', it must be one of a, b"),
         ("s: str = 'a'  # free text", 3, "s is 3, not a str"),
@@ -128,6 +132,23 @@ def test_bad_value_is_one_sentence(line, value, sentence):
     with pytest.raises(InvalidParameter) as caught:
         parameters.read(line)[0].check(value)
     assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("line", "guard"),
+    [
+        ("n: int = 4  # 1..9, some", 'within("n", n, 1, 9)'),
+        ("x: float = 4  # 1..9, some", 'within("x", x, 1.0, 9.0)'),
+    ],
+)
+def test_the_guard_knows_the_type_by_the_bounds(line, guard):
+    assert parameters.read(line)[0].guard() == guard
+    calls = {"within": parameters.within, "n": 4.5, "x": 4.5}
+    if "int" in line:
+        with pytest.raises(InvalidParameter, match=r"n is 4.5, it must be a whole number"):
+            exec(guard, calls)
+    else:
+        exec(guard, calls)
 
 
 @pytest.mark.parametrize("line", ["n = 64", "n: int = 64", "n: list = []  # some", "print(1)"])

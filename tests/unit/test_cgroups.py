@@ -6,7 +6,7 @@ import pytest
 
 from labkit import cgroups
 from labkit.cgroups import DeviceRule, IoMax, Limits, Pressure, Statistics, limits, v1, v2
-from labkit.cgroups.common import check_name
+from labkit.cgroups.common import check_name, check_pid
 from labkit.cgroups.devices import v1_writes
 from labkit.errors import InvalidParameter, Unsupported
 from labkit.linux.procfs import MountInfo
@@ -114,6 +114,26 @@ def test_lists_of_cpus(text, cpus):
 def test_a_name_that_could_leave_the_hierarchy_is_refused(name):
     with pytest.raises(InvalidParameter, match="is not a relative path"):
         check_name(name)
+
+
+@pytest.mark.parametrize("limits", [48, {"pids_max": 5}, "48m"])
+def test_what_is_no_limits_is_refused(limits):
+    with pytest.raises(InvalidParameter, match=r"limits must be Limits\(\.\.\.\), not "):
+        v1.Group("labkit-none", {}).make(limits)
+
+
+@pytest.mark.parametrize(
+    ("pid", "message"),
+    [
+        (-1, "pid must be 0 (the caller) or more, not -1"),
+        (True, "pid must be a number, such as an object's .pid, not True"),
+        ("1", "pid must be a number, such as an object's .pid, not '1'"),
+    ],
+)
+def test_a_pid_is_a_number(pid, message):
+    with pytest.raises(InvalidParameter) as caught:
+        check_pid(pid)
+    assert str(caught.value) == message
 
 
 # ---- v1 ---------------------------------------------------------------------
