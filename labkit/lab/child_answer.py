@@ -31,6 +31,11 @@ class ChildError(LabkitError):
     than a message."""
 
 
+class ChildSyntaxError(SyntaxError):
+    """What was sent is not Python. A class of its own, since IPython shows a SyntaxError its way,
+    with frames of the notebook kernel and without asking it for lines."""
+
+
 def readable(fd: int, seconds: float) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
@@ -87,6 +92,8 @@ def rebuild(described: dict[str, Any], name: str) -> BaseException:
     """The exception that child_main.describe describes, as the same type where it exists here."""
     kind = described["type"]
     found = vars(builtins).get(kind) or child_main.KIT_ERRORS.get(kind)
+    if isinstance(found, type) and issubclass(found, SyntaxError):
+        found = ChildSyntaxError
     error: BaseException = ChildError(f"{kind}: {described['message']}")
     if isinstance(found, type) and issubclass(found, BaseException):
         with contextlib.suppress(TypeError):  # one that wants other arguments

@@ -1,4 +1,4 @@
-"""The names that are ready in a child: system calls, their flags, modules, and four helpers.
+"""The names that are ready in a child: system calls, their flags, modules, and some helpers.
 
 Not here: the loop that runs sent code (labkit.lab.child_main). Everything is under the name that
 the man pages give it: unshare(CLONE_NEWUTS), mount(..., MS_PRIVATE | MS_REC).
@@ -44,7 +44,7 @@ _WRAPPERS = (
 
 
 def ready_names() -> "dict[str, Any]":
-    """The namespace in which sent code runs: system calls, flags, modules and four helpers."""
+    """The namespace in which sent code runs: system calls, flags, modules and helpers."""
     names: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
     for module in (os, sys, signal, time, json, errno, struct, ctypes, socket, procfs):
         names[module.__name__.rpartition(".")[2]] = module
@@ -52,7 +52,7 @@ def ready_names() -> "dict[str, Any]":
         names[name] = getattr(syscalls, name)
     for prefix, family in _PREFIXES.items():
         names.update((prefix + flag, member) for flag, member in family.__members__.items())
-    helpers = (sh, spawn, gethostname, namespaces, contextlib.suppress)
+    helpers = (sh, spawn, gethostname, help, namespaces, contextlib.suppress, os.chroot, os.chdir)
     return names | {helper.__name__: helper for helper in helpers}
 
 
@@ -69,6 +69,8 @@ def sh(command: str) -> None:
 
 def spawn(function: "Callable[..., object]", *arguments: object) -> int:
     """Fork: `function` runs in the new process, which ends with it; its pid comes back at once."""
+    if not callable(function):
+        raise TypeError(f"spawn wants a function, not {function!r}: spawn(f), without its brackets")
     if pid := os.fork():
         return pid
     code = 0
@@ -82,6 +84,13 @@ def spawn(function: "Callable[..., object]", *arguments: object) -> int:
 def gethostname() -> str:
     """The host name that this process sees, uname(2)."""
     return os.uname().nodename
+
+
+def help(thing: object) -> None:
+    """What Python's own help shows, without a pager."""
+    import pydoc  # only here: children start without it
+
+    print(pydoc.plain(pydoc.render_doc(thing)))
 
 
 # ---- leaving a forked process ---------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any
 from labkit.errors import InvalidParameter, LabkitError
 from labkit.lab import fails, needs
 from labkit.lab.child import TIMEOUT
+from labkit.lab.child_answer import ChildSyntaxError
 
 
 def child(line: str, cell: str) -> None:
@@ -45,17 +46,18 @@ def _show(output: str) -> None:
         print(output, end="" if output.endswith("\n") else "\n")
 
 
-def one_line(
+def few_lines(
     shell: Any, kind: type, error: Exception, frames: object, tb_offset: int | None = None
 ) -> list[str]:
     """A refusal of the kit is a sentence; the frames above it would only bury it."""
-    lines = [f"{kind.__name__}: {error}"]
+    syntax = isinstance(error, ChildSyntaxError)
+    lines = error._render_traceback_() if syntax else [f"{kind.__name__}: {error}"]  # type: ignore[attr-defined]
     shell._showtraceback(kind, error, lines)  # what IPython itself calls with its own lines
     return lines
 
 
 def load_ipython_extension(shell: Any) -> None:
-    shell.set_custom_exc((LabkitError,), one_line)
+    shell.set_custom_exc((LabkitError, ChildSyntaxError), few_lines)
     shell.register_magic_function(child, "cell", "child")
     needs.register(shell)
     fails.register(shell)

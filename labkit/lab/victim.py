@@ -42,6 +42,11 @@ class Victim:
         self._pidfd = pidfd_open(self.pid)
         self._world.undo.callback(os.close, self._pidfd)
 
+    def revive(self) -> None:
+        """Start it if it is dead."""
+        if not self.alive:
+            self.start()
+
     @property
     def alive(self) -> bool:
         if self._pidfd < 0 or not self._world.alive:

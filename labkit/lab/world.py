@@ -213,6 +213,13 @@ class World:
             child.stop()
         self._children.clear()
 
+    def mend(self, *, keep: bool = False) -> None:
+        """As at the start: a live victim, its own host name, and no children, unless `keep`."""
+        if not keep:
+            self.end_children()
+        self.victim.revive()
+        self.ask("rename")
+
     def _make_child(self, name: str) -> Child:
         ours, theirs, output, pipe = channel()
         try:
@@ -241,11 +248,13 @@ class World:
     # ---- what is in it ------------------------------------------------------
 
     def group(self, name: str, limits: Limits | None = None) -> Cgroup:
-        """A new cgroup below the machine's, in the place of one that group() made before.
-
-        It ends with the world, or by its own close().
-        """
-        if before := self._groups.pop(name, None):
+        """A new cgroup below the machine's; it ends with the world, or by its own close(), or when
+        another takes its name: then the world's children in it move out, all others are ended."""
+        if (before := self._groups.pop(name, None)) and before.exists:
+            inside = before.pids(recursive=True)
+            for child in self._children.values():
+                if child.pid in inside:
+                    self._leaf.add(child.pid)
             before.close()
         self._groups[name] = group = self._own(f"{self.cgroup.name}/{name}", limits)
         return group

@@ -141,6 +141,11 @@ def tick(sock: int, counter: int) -> "NoReturn":
             struct.pack_into("Q", shared, 0, struct.unpack_from("Q", shared)[0] + 1)
 
 
+def _rename(init: Init, fds: list[int]) -> "dict[str, Any]":
+    sethostname(HOSTNAME)
+    return {}
+
+
 def _status(init: Init, fds: list[int], pid: int) -> "dict[str, Any]":
     init.reap()
     return {"status": init.statuses.get(pid)}
@@ -162,6 +167,7 @@ VERBS: "dict[str, Callable[..., dict[str, Any]]]" = {
     "child": _child,
     "sandbox": _sandbox,
     "victim": _victim,
+    "rename": _rename,
     "status": _status,
     "processes": _processes,
 }

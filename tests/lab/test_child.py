@@ -77,6 +77,12 @@ def test_kernel_words_are_ready(a: Child) -> None:
     assert {kind for kind in here if here[kind] != there[kind]} == {"uts", "ipc"}
     assert os.uname().nodename != "mars"
     a.run("MS_PRIVATE | MS_REC, MNT_DETACH, PR_SET_NO_NEW_PRIVS, procfs.nspid(), errno.EPERM")
+    a.run("chdir('/etc'); chroot('.')")
+    assert a.eval("os.getcwd()") == "/"
+
+
+def test_help_tells_what_a_name_wants(a: Child) -> None:
+    assert "setns(fd: int, nstype: int = 0) -> None" in a.run("help(setns)")
 
 
 def test_shell_commands_print_and_say_how_they_ended(a: Child) -> None:
@@ -142,6 +148,11 @@ def test_spawn_runs_a_function_in_a_new_process(a: Child) -> None:
     text = a.run("os.waitpid(spawn(print, 'from', 'there'), 0)[1]")
     assert text == "from there\n0\n"
     assert a.run("os.waitpid(spawn(os._exit, 7), 0)[1] >> 8") == "7\n"
+
+
+def test_spawn_refuses_what_is_no_function(a: Child) -> None:
+    with pytest.raises(TypeError, match=r"spawn wants a function, not 4: spawn\(f\)"):
+        a.run("spawn(2 + 2)")
 
 
 def test_a_copy_in_a_new_pid_namespace_never_answers_either(a: Child) -> None:

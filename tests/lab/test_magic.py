@@ -80,6 +80,20 @@ def test_without_a_lab_the_cell_says_what_to_run_first(cells: Callable[..., Any]
     assert "no lab is open" in cells("%%child a\n1")[0][1]
 
 
+def test_a_syntax_error_in_a_child_is_two_lines(cells: Callable[..., Any]) -> None:
+    _, (text, _) = cells(LAB, "%%child a\nx = 1\nx = = 2")
+    assert text.splitlines() == [
+        "  child a, line 2: x = = 2",
+        "SyntaxError: invalid syntax (child a, line 2)",
+    ]
+
+
+def test_a_cell_that_takes_too_long_is_told_in_one_line(cells: Callable[..., Any]) -> None:
+    _, (text, _) = cells(LAB, "%%child a 0.2\nsignal.pause()")
+    assert text.startswith("TimeoutError: child 'a' was ended after 0.2 s")
+    assert len(text.splitlines()) == 1
+
+
 def test_a_refusal_of_the_kit_is_one_line(cells: Callable[..., Any]) -> None:
     ((text, error),) = cells("from labkit.lab import Lab\nLab('x')")
     assert error.startswith("InvalidParameter(")

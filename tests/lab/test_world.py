@@ -12,6 +12,7 @@ import pytest
 from labkit import cgroups
 from labkit.cgroups import Limits
 from labkit.errors import Conflict, InvalidParameter, Unavailable, Unsupported
+from labkit.lab import spaces
 from labkit.lab.ledger import Ledger
 from labkit.lab.reset import reset
 from labkit.lab.world import World
@@ -193,6 +194,17 @@ def test_the_victim_can_be_killed_from_inside_and_started_again(world: World) ->
     assert world.victim.ticks() > seen
     with pytest.raises(Conflict, match="the victim is alive"):
         world.victim.start()
+
+
+def test_mend_revives_the_victim_and_gives_the_machine_its_name_back(world: World) -> None:
+    a = world.child("a")
+    a.run(f"os.kill({spaces.number_at(world.pid, world.victim.pid)}, signal.SIGKILL)")
+    a.run("sethostname('mars')")
+    assert spaces.until(lambda: not world.victim.alive)
+    world.mend(keep=True)
+    assert world.victim.ticking() and a.eval("gethostname()") == "machine"
+    world.mend()
+    assert world.victim.ticking() and not a.alive
 
 
 def test_a_fork_bomb_is_contained_and_the_victim_ticks_on(world: World) -> None:
