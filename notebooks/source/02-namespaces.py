@@ -24,11 +24,12 @@
 # its own root, its own host name and a limit on memory. A cell that starts with `%%child a` runs in a
 # process of that machine called `a`. System calls and their flags are ready there, under the names that
 # the man pages use. So are `procfs`, which reads `/proc`, and `spawn(f)`, which starts a process that runs
-# the function `f`.
+# the function `f`. `help(mount)` says what a name wants; where a man page says NULL, write `None`.
 #
 # **It begins with a process that nobody invited.** `a` is an ordinary process. It has no namespace of
-# its own, so it sees what the machine sees. Somebody else lives here too: the *victim*, which counts
-# fifty times a second and harms nobody. Look at what one ordinary process can do.
+# its own, so it sees what the machine sees. Somebody else lives here too: the *victim*, a process that
+# only counts, fifty times a second, and shows by that whether the machine is well. Look at what one
+# ordinary process can do.
 
 # %% tags=["parameters"]
 hostname: str = "mars"  # mars|venus|pluto, the name that a process gives itself
@@ -41,7 +42,7 @@ from labkit.lab import TODO, Card, Lab, Names, propagation, spaces
 
 lab = Lab("02")
 world = lab.world()
-world.end_children()
+world.mend()
 
 # %% tags=["fast"]
 # %%child a
@@ -51,13 +52,13 @@ sethostname("mine")
 os.kill(everybody["victim"], signal.SIGKILL)
 
 # %% [markdown] tags=["fast"]
-# A second process, `b`, tells what became of the machine. (The last lines mend it again.)
+# A second process, `b`, tells what became of the machine. (`world.mend` then mends it. A `Card` is a list
+# of facts, as they are now.)
 
 # %% tags=["fast"]
 dead = spaces.until(lambda: not world.victim.alive)
 now = world.child("b").eval("gethostname()")
-world.child("b").run("sethostname('machine')")
-world.victim.start()
+world.mend(keep=True)
 Card("the machine, after a", {"its name, as b sees it": now, "the victim is dead": dead})
 
 # %% [markdown] tags=["fast"]
@@ -94,8 +95,8 @@ names = Names(world.namespaces(), "machine")
 Card("host name, uts", {p.name: [p.eval("gethostname()"), names.ns(p, "uts")] for p in (c, d)})
 
 # %% [markdown]
-# Next, a whole container. `world.sandbox` makes what `docker run` makes by default: new namespaces of six
-# kinds. Two kinds stay shared with the machine.
+# Next, a whole container. `world.sandbox` makes what `docker run` makes by default on cgroup v2: new
+# namespaces of six kinds. Two kinds stay shared with the machine. (On v1 Docker shares *cgroup*, too.)
 
 # %%
 #~ mine = TODO  # "a", "b" or "c"
@@ -150,6 +151,11 @@ lab.reveal("02.p2", "b" if world.child("p").eval("os.getpid() == number") else "
 # longer harm them: a number that it reads there means another process, or none, in its own namespace. To
 # look like a container it needs one thing more.
 #
+# That thing is a mount, and mounts may travel from one copy of the mount table to another. So first cut
+# yours loose: `mount("none", "/", "none", MS_REC | MS_PRIVATE)`. The reason comes in the next section.
+# `signal.pause()` keeps a process waiting. A child stays where a first try has led it: to try an exercise
+# again from the start, run `ex.reset()`. It gives you fresh children.
+#
 # ### Exercise 02.1 Alone in the process table
 
 # %% tags=["exercise-02.1", "fast"]
@@ -157,7 +163,8 @@ ex = lab.exercise("02.1")
 
 # %% tags=["exercise-02.1", "fast"]
 # %%child alone
-#~ # unshare(...), mount(...), spawn(...): man pages unshare(2), mount(2), pid_namespaces(7)
+#~ # unshare(flags), mount(source, target, fstype, flags): unshare(2), mount(2), pid_namespaces(7)
+#~ # spawn(f), without brackets after f, returns the number of the new process, in which f runs
 ### BEGIN SOLUTION
 unshare(CLONE_NEWPID | CLONE_NEWNS)
 mount("none", "/", "none", MS_REC | MS_PRIVATE)
@@ -181,7 +188,7 @@ ex.check()
 # ## Mounts of its own
 #
 # A *mnt* namespace is a table of mounts: which file system is seen at which directory. A new one is a copy
-# of the caller's. From then on each goes its own way.
+# of the caller's. From then on each goes its own way. (A *tmpfs* is a file system in memory, empty at first.)
 
 # %% tags=["fast"]
 m, n = world.child("m"), world.child("n")
@@ -190,9 +197,10 @@ m.run("mount('desk', '/scratch/desk', 'tmpfs'); open('/scratch/desk/letter', 'w'
 Card("what is on the desk", {one.name: one.eval("os.listdir('/scratch/desk')") for one in (m, n)})
 
 # %% [markdown]
-# So far each copy went its own way because the mounts of this machine are *private*. Most machines have
-# *shared* mounts: there, a new mount travels on to every copy. A word of each mount decides, and a copy can
-# change its own: `shared`, `slave` or `private` (`mount_namespaces(7)`, "Shared subtrees").
+# Here each copy went its own way because the mounts of this machine are *private*. Most machines have
+# *shared* mounts, and so has the stage of 02.1: there, a new mount travels on to every copy. A word of
+# each mount decides, and a copy can change its own: `shared`, `slave` or `private`
+# (`mount_namespaces(7)`, "Shared subtrees").
 #
 # `travels` makes a shared mount, gives another process a copy of it, and sets the copy's word. Then each
 # of the two mounts something below it, and the other one looks.
@@ -204,7 +212,7 @@ Card("does a mount travel?", travelled)
 
 # %% [markdown]
 # That is why every runtime begins with "make `/` a slave, or private": what it mounts for the
-# container must not appear on the machine. You saw the check of 02.1 watch for exactly this.
+# container must not appear on the machine. The check of 02.1 watches for exactly this.
 #
 # **Milestone:** you know what a container's mount table starts as, and how it is cut loose.
 
@@ -213,7 +221,9 @@ Card("does a mount travel?", travelled)
 #
 # `chroot(2)` is older than all namespaces. It changes one thing: where the paths of one process start. The
 # exercise shows what it does not change, and then what does the job: `pivot_root(2)` swaps the root of a
-# whole mount namespace, and the old one can be unmounted.
+# whole mount namespace, and the old one can be unmounted. It wants a new root that is a mount point; a
+# *bind mount* makes any directory one: the same directory, mounted once more, here on itself (`MS_BIND`).
+# The mount above it must not be shared. The file to be stolen is called the *canary*.
 #
 # ### Exercise 02.2 Escape the chroot, then close the door
 
@@ -222,32 +232,34 @@ ex = lab.exercise("02.2")
 
 # %% tags=["exercise-02.2"]
 # %%child inmate
-#~ # get out, then: secret = open("." + canary).read()
+#~ # chroot(path), chdir(path); once out: secret = open("." + canary).read()
 ### BEGIN SOLUTION
-os.chroot("etc")
+chroot("etc")
 for _ in range(20):
-    os.chdir("..")
+    chdir("..")
 secret = open("." + canary).read()
 ### END SOLUTION
 
 # %% tags=["exercise-02.2"]
 # %%child guarded
-#~ # put yourself into the directory `jail`, for good
+#~ # put yourself into the directory `jail`, for good: mount(source, target, fstype, flags),
+#~ # pivot_root(new_root, put_old), umount2(target, flags)
 ### BEGIN SOLUTION
 unshare(CLONE_NEWNS)
 mount("none", "/", "none", MS_REC | MS_PRIVATE)
-mount(jail, jail, "none", MS_BIND)
-os.chdir(jail)
+mount(jail, jail, None, MS_BIND)
+chdir(jail)
 pivot_root(".", ".")
 umount2(".", MNT_DETACH)
-os.chdir("/")
+chdir("/")
 ### END SOLUTION
 
 # %% tags=["exercise-02.2"]
 ex.check()
 
 # %% [markdown]
-# The package does the same for every container that it starts. Compare it with yours.
+# The package does the same for every container that it starts. Compare the order of its calls with yours:
+# where does it stand when it pivots, and how does it get rid of the old root?
 
 # %%
 from inspect import getsource
@@ -263,7 +275,8 @@ print(getsource(rootfs.pivot))
 # ## Joining
 #
 # `docker exec` starts a second program in a container. `setns(2)` moves the caller into a namespace that
-# somebody else made; it wants an open file from `/proc/PID/ns`. The order matters, as `j` shows.
+# somebody else made; it wants an open file from `/proc/PID/ns`. `j` opens two of these doors and goes through
+# *mnt*. Then its `/proc` is the container's, where the number it knew means nothing. An open door stays open.
 
 # %%
 box, j = world.sandbox(["sleep", "600"], hostname="inside"), world.child("j")
@@ -273,6 +286,9 @@ late, early = j.eval("os.path.exists(doors)"), j.run("setns(uts); print(gethostn
 Card("j is behind mnt", {"its /proc has these doors": late, "a door opened before": early.strip()})
 
 # %% [markdown]
+# So: open all first, and all that *differ* from your own. To join the *user* namespace that one is in is an
+# error, EINVAL. A new *pid* namespace is for the next child, as before.
+#
 # ### Exercise 02.3 Join in the right order
 
 # %% tags=["exercise-02.3"]
@@ -280,7 +296,8 @@ ex = lab.exercise("02.3")
 
 # %% tags=["exercise-02.3"]
 # %%child visitor
-#~ # start the program `tool` inside the container of process `target`
+#~ # start the program `tool` inside the container of process `target`: os.open(path, os.O_RDONLY),
+#~ # setns(fd), then spawn(os.execv, tool, [tool]): function and arguments apart
 ### BEGIN SOLUTION
 kinds = ("uts", "ipc", "net", "cgroup", "pid", "mnt")
 doors = [os.open(f"/proc/{target}/ns/{kind}", os.O_RDONLY) for kind in kinds]
@@ -323,7 +340,8 @@ ex = lab.exercise("02.4")
 from labkit.namespaces import IdMap, write_maps
 
 guest = ex.guest
-#~ guest.run("unshare(CLONE_NEWUSER)")  # then the maps, then guest takes its id and writes
+#~ guest.run("unshare(CLONE_NEWUSER)")  # then the maps, then guest takes its id and writes:
+#~ # write_maps(pid, [IdMap(inside, outside)], [IdMap(inside, outside)], setgroups=False)
 ### BEGIN SOLUTION
 guest.run("unshare(CLONE_NEWUSER)")
 maps = [IdMap(0, ex.uid)]
@@ -336,7 +354,8 @@ guest.run("open('/scratch/shared/proof', 'w').close()")
 ex.check()
 
 # %% [markdown]
-# **Milestone:** you know what Docker leaves shared with *user*, and what `userns-remap` would add.
+# **Milestone:** you know what Docker leaves shared with *user*, and what its option `userns-remap`
+# would add: such a map for every container.
 
 # %% [markdown]
 # ## Process 1
@@ -350,7 +369,8 @@ ex.check()
 
 # %%
 k = world.child("k")
-k.run(f"from labkit.lab import storm; first = storm.first_process(storm.careless, {orphans}, 0)")
+k.run("from labkit.lab import storm")
+k.run(f"first = storm.first_process(storm.careless, {orphans}, 0)")
 lab.record("zombies", spaces.zombies(spaces.youngest(k)))
 k.run("first.kill(signal.SIGTERM)")
 print("SIGTERM ends it:", spaces.until(lambda: not k.eval("procfs.alive(first.pid)"), 0.5))
@@ -368,7 +388,7 @@ ex = lab.exercise("02.5")
 # %% tags=["exercise-02.5"]
 # %%child cradle
 def init(main):
-    #~ return os.waitstatus_to_exitcode(os.waitpid(main, 0)[1])
+    #~ return os.waitstatus_to_exitcode(os.waitpid(main, 0)[1])  # os.waitpid(-1, 0): any child
     ### BEGIN SOLUTION
     signal.signal(signal.SIGTERM, lambda *_: os.kill(main, signal.SIGTERM))
     while True:
@@ -455,17 +475,20 @@ lab.record("days that the machine seems to have run longer", (int(after) - int(b
 # ## The real tools
 #
 # `lsns` lists namespaces, `nsenter` joins them. Both come with every Linux (package util-linux). They know
-# nothing of this course; they read the same files in `/proc`.
+# nothing of this course; they read the same files in `/proc`. Here both look at one container: `target` is
+# its number as `z` sees it.
 
 # %%
 box, z = world.sandbox(["sleep", "60"], hostname="inside"), world.child("z")
-target, ours = spaces.number_at(world.pid, box.pid), set(box.namespaces().values())
-found = set(map(int, z.run(f"sh('/usr/bin/lsns -n -o NS -p {target}')").split()))
+target = spaces.number_at(world.pid, box.pid)
+listed = set(map(int, z.run(f"sh('/usr/bin/lsns -n -o NS -p {target}')").split()))
 name = z.run(f"sh('/usr/bin/nsenter -t {target} -u hostname')").strip()
-Card("real tools", {"lsns lists the same ones": found <= ours, "nsenter -u hostname": name})
+same = listed <= set(box.namespaces().values())
+Card("real tools", {"lsns lists the same ones": same, "nsenter -u hostname": name})
 
 # %% [markdown]
-# `runc` is the program that starts Docker's containers. `runc spec` writes its default plan.
+# `runc` is the program that starts Docker's containers. `runc spec` writes its default plan. (*cgroup* is not
+# in this table: the plan has it on v2 and leaves it out on v1.)
 
 # %% tags=["needs:runc"]
 import json

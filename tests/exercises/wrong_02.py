@@ -57,6 +57,7 @@ WRONG = {
     ],
     "02.2": [
         ("%%child inmate\nsecret = 'open sesame'", "the secret of inmate is 'open sesame'"),
+        ("%%child inmate\nsecret = ''", "; the / of guarded is still that of the machine"),
         (
             "path = world.child('inmate').eval('canary')\n"
             "word = world.child('b').run(f'print(open({path!r}).read())')\n"
@@ -176,6 +177,13 @@ WRONG = {
             "    signal.signal(signal.SIGTERM, lambda *_: os.kill(main, signal.SIGTERM))\n"
             "    with suppress(ChildProcessError): os.waitpid(main, 0)\n",
             "its exit code is lost",
+        ),
+        (
+            "%%child cradle\ndef init(main):\n"
+            "    signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+            "    signal.signal(signal.SIGTERM, lambda *_: os.kill(main, signal.SIGTERM))\n"
+            "    return os.waitstatus_to_exitcode(os.waitpid(main, 0)[1])",
+            "its exit code is lost; it said: ChildProcessError",
         ),
         (
             "%%child cradle\ndef init(main):\n    while True:\n"

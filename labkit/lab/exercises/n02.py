@@ -7,7 +7,7 @@ import signal
 from labkit.errors import LabkitError
 from labkit.lab import spaces
 from labkit.lab.exercise import NotYet
-from labkit.lab.exercises.n02_apart import Alone, Jail, Space
+from labkit.lab.exercises.n02_apart import AGAIN, Alone, Jail, Space
 from labkit.linux import procfs
 from labkit.namespaces import IdMap, read_maps
 
@@ -23,18 +23,19 @@ class Join(Space):
         "A container runs; its first process has the number `target` in the child `visitor`. A\n"
         "program exists only in the root of that container: its path is in the variable `tool`.\n"
         "From `visitor` start it there, so that it has all namespaces of the container, and leave\n"
-        "it running."
+        "it running." + AGAIN
     )
     hints = (
         "open all doors before you walk through one: behind mnt there is another /proc",
-        "open every /proc/TARGET/ns/* that differs from yours, then setns(2) on each, mnt last; "
-        "pid takes effect in the next child",
+        "open every /proc/TARGET/ns/* that differs from yours, all of them before the first "
+        "setns(2); then the order is free. pid takes effect in the next child",
         'doors = [os.open(f"/proc/{target}/ns/{kind}", os.O_RDONLY) for kind in ("uts", ..., '
         '"mnt")]; setns(door) for each; spawn(os.execv, tool, [tool])',
     )
     why = "docker exec is this: open the doors, walk through them, fork, exec"
 
     def start(self) -> None:
+        super().start()
         self.name = self.draw.name()
         self.box = self.world.sandbox(["sleep", "1000"], hostname=self.draw.name())
         path = f"/usr/local/{self.name}"
@@ -45,7 +46,7 @@ class Join(Space):
 
     def verify(self, answer: object) -> str:
         self.need_unharmed()
-        spaces.patiently(self._look)
+        self.watch(self._look)
         return "the tool runs with the root and all namespaces of the container, and a number in it"
 
     def _look(self) -> None:
@@ -105,7 +106,7 @@ class Owner(Space):
     task = (
         "Put the child ex.guest into a new user namespace, where it is root, but for the machine\n"
         "it is user ex.uid (and group ex.uid). As this root it writes the file `proof` in the\n"
-        "directory /scratch/shared."
+        "directory /scratch/shared." + AGAIN
     )
     hints = (
         "two files and an order: who is who inside is written from outside, after the unshare",
@@ -119,6 +120,7 @@ class Owner(Space):
     why = "a container whose root is nobody outside can lose its walls and still own nothing"
 
     def start(self) -> None:
+        super().start()
         self.uid = self.draw.number(20000, 60000)
         self.guest = self.new_child("guest")
         self.guest.run("sh('rm -rf /scratch/shared; mkdir -m 1777 /scratch/shared')")
@@ -193,7 +195,7 @@ class Reaper(Space):
         "In the child `cradle` define init(main). The check runs it as process 1 of a new pid\n"
         "namespace; main is the number of the program that it looks after. The program makes\n"
         "orphans, goes on, and ends at SIGTERM. Your init must reap them all, pass SIGTERM on to\n"
-        "the program, and return the exit code of the program when that has ended."
+        "the program, and return the exit code of the program when that has ended." + AGAIN
     )
     hints = (
         "who is every orphan's parent, and what must a parent do for a child that has ended?",
@@ -207,6 +209,7 @@ class Reaper(Space):
     )
 
     def start(self) -> None:
+        super().start()
         self.orphans = self.draw.number(5, 15)
         self.code = self.draw.number(40, 90)
         self.cradle = self.new_child("cradle", code=self.code, orphans=self.orphans)
@@ -236,14 +239,16 @@ class Reaper(Space):
         if left := spaces.zombies(pid):
             raise NotYet(f"{left} zombies remain, of {self.orphans} orphans")
         spaces.until(lambda: _listens(pid), 1.0)
-        os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended: its code will tell
+            os.kill(pid, signal.SIGTERM)
         if not spaces.until(lambda: not procfs.alive(pid), 2.0):
             raise NotYet(self._survived(pid))
-        code = self.cradle.eval("first.wait(5)")
-        if code != self.code:
+        *said, code = self.cradle.run("print(first.wait(5))").split("\n")[:-1]
+        if int(code) != self.code:
+            why = f"; it said: {said[-1]}" if said else ""
             raise NotYet(
                 f"no zombies, and TERM ended it, but process 1 ended with {code} and the program "
-                f"ends with {self.code}: its exit code is lost"
+                f"ends with {self.code}: its exit code is lost{why}"
             )
         return "every orphan was reaped, TERM reached the program, and its exit code came out"
 

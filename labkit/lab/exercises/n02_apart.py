@@ -1,6 +1,7 @@
 """Exercises 02.1 and 02.2: a process table and a root of one's own."""
 
 import os
+from collections.abc import Callable
 
 from labkit.errors import Unavailable
 from labkit.lab import spaces
@@ -8,9 +9,16 @@ from labkit.lab.child import Child
 from labkit.lab.exercise import Broken, Exercise, NotYet
 from labkit.linux import procfs
 
+#: the last line of each task: what a child has unshared it cannot take back
+AGAIN = "\nTo try again from the start, run ex.reset(): it makes fresh children."
+
 
 class Space(Exercise):
     """An exercise that happens in children of the world; the victim must not notice."""
+
+    def start(self) -> None:
+        """Whatever an earlier cell did to the machine is mended; its children stay."""
+        self.world.mend(keep=True)
 
     def new_child(self, name: str, **given: object) -> Child:
         """A new child of that name, in which the names of `given` have these values."""
@@ -28,6 +36,17 @@ class Space(Exercise):
             if not child.alive:
                 raise NotYet(f"child {child.name!r} has ended; ex.reset() makes a new one")
 
+    def watch(self, look: Callable[[], None]) -> None:
+        """Look for two seconds until it is right; a process that ends meanwhile is no damage."""
+
+        def once() -> None:
+            try:
+                look()
+            except ProcessLookupError:
+                raise NotYet("the process you started has already ended") from None
+
+        spaces.patiently(once)
+
     def end(self, *names: str) -> None:
         for name in names:
             if hasattr(self, name):
@@ -40,8 +59,8 @@ class Alone(Space):
     minutes = 6
     task = (
         "In the child `alone`, start a process that sees only itself, and what it starts, in\n"
-        "/proc. Leave it running. The mounts of this machine are shared, as they are on most\n"
-        "machines, and its own /proc must stay as it is."
+        "/proc. Leave it running. The mounts of `alone` are shared with a bystander, as they are\n"
+        "with others on most machines: the bystander's /proc must stay as it is." + AGAIN
     )
     hints = (
         "two things are shared with the machine, not one: the numbers, and the mount that shows "
@@ -57,13 +76,14 @@ class Alone(Space):
     )
 
     def start(self) -> None:
+        super().start()
         self.alone = self.new_child("alone")
         self.bystander = spaces.set_apart(self.alone)
         self.before = self._proc_mounts()
 
     def verify(self, answer: object) -> str:
         self.need_unharmed()
-        spaces.patiently(self._look)
+        self.watch(self._look)
         return (
             "its NSpid has one number more, its mounts are its own, its /proc lists only itself "
             "and what it starts; the machine's /proc is as it was"
@@ -114,6 +134,8 @@ class Alone(Space):
         return f"a pid namespace of its own, but its /proc still lists {more} other processes"
 
     def _proc_mounts(self) -> int:
+        if not procfs.alive(self.bystander):
+            raise Broken("the bystander in the mounts of alone is gone")
         mounts = procfs.mountinfo(self.bystander)
         return sum(one.point == "/proc" and one.fstype == "proc" for one in mounts)
 
@@ -147,16 +169,17 @@ class Jail(Space):
         "The child `inmate` has its root at /scratch/jail. Read, from inside it, the file whose\n"
         "path is in its variable `canary`, into a variable `secret`. Then put the child `guarded`\n"
         "into the same directory (its path is in the variable `jail`), in such a way that this\n"
-        "escape leads nowhere."
+        "escape leads nowhere." + AGAIN
     )
     hints = (
         "the kernel stops a `..` at the root and nowhere else: a directory that lies outside "
         "the root has no such stop, and the working directory may be one",
         "chroot(2) does not change the working directory; pivot_root(2) takes the old root out of "
-        "a mount namespace, when umount2(2) follows",
-        'inmate: os.chroot("etc"), then os.chdir("..") often. guarded: unshare(CLONE_NEWNS), '
-        "make / private, bind jail on itself, os.chdir(jail), pivot_root('.', '.'), "
-        "umount2('.', MNT_DETACH), os.chdir(\"/\")",
+        "a mount namespace, when umount2(2) follows. It says EINVAL unless the new root is a mount "
+        "point (bind the directory on itself) and the mount above it is not shared",
+        'inmate: chroot("etc"), then chdir("..") often. guarded: unshare(CLONE_NEWNS), '
+        "make / private, bind jail on itself, chdir(jail), pivot_root('.', '.'), "
+        "umount2('.', MNT_DETACH), chdir('/')",
     )
     why = (
         "chroot moves one pointer of one process; a container's root is all that its mount table "
@@ -164,6 +187,7 @@ class Jail(Space):
     )
 
     def start(self) -> None:
+        super().start()
         name, self.nonce = self.draw.name(), self.draw.nonce()
         canary = f"/scratch/{name}.txt"
         self.guarded = self.new_child("guarded", jail=JAIL, canary=canary)
@@ -187,12 +211,22 @@ class Jail(Space):
                 "a namespace of your own"
             )
         self.need_unharmed(self.inmate, self.guarded)
-        self._escaped()
-        self._closed()
+        self._both()
         return (
             "inmate read the canary from outside its root; the / of guarded is the top of its "
             "mounts, the old root is not among them, and the same escape finds nothing"
         )
+
+    def _both(self) -> None:
+        """NotYet with what is missing in either half."""
+        missing = []
+        for look in (self._escaped, self._closed):
+            try:
+                look()
+            except NotYet as error:
+                missing.append(str(error))
+        if missing:
+            raise NotYet("; ".join(missing))
 
     def _root_of_bystander(self) -> spaces.Place | None:
         try:
@@ -217,7 +251,7 @@ class Jail(Space):
         pid = self.guarded.pid
         root = spaces.place(pid)
         if root == self.machine:
-            raise NotYet("inmate is out; the / of guarded is still that of the machine")
+            raise NotYet("the / of guarded is still that of the machine")
         if root != self.jail:
             raise NotYet("the / of guarded is neither the machine's nor the jail")
         if self._escapes():
