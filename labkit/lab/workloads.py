@@ -52,18 +52,11 @@ class Work:
         self.group = group
         self._world = world
         self._call = f"spawn(load_main.run, {program!r}, {seconds}, {list(arguments)!r})"
-        self._starter = self._new_starter()
+        self._starter = self._make_starter()
         self._inside = self._pidfd = -1
         self.program_pid = -1
         self._ended: int | None = None
         world.undo.callback(self._forget)
-
-    def _new_starter(self) -> Child:
-        starter = self._world.child(self.name)
-        starter.run("from labkit.lab import load_main")
-        if self.group:
-            self.group.add(starter.pid)
-        return starter
 
     def __repr__(self) -> str:
         return f"<Work {self.name}: {self.state}>"
@@ -92,8 +85,6 @@ class Work:
         if not self._starter.alive:
             self._starter = self._make_starter()
         self._ended = None
-        if not self._starter.alive:
-            self._starter = self._new_starter()
         self._inside = self._starter.eval(self._call)
         numbers = procfs.children(self.pid)
         self.program_pid = next(n for n in numbers if procfs.nspid(n)[-1] == self._inside)

@@ -70,6 +70,8 @@ ex.job.start()
 answer = "cpu_usage_us"
 """
 
+_NO_COUNTER = _WRONG_COUNTER.replace("cpu_usage_us", "nr_periods")
+
 _RAISED_THE_LIMIT = """
 ex.shared.set(Limits(memory_max=180 << 20))
 ex.leak()
@@ -157,7 +159,8 @@ WRONG = {
         (_QUOTA_ON_AN_EMPTY_GROUP, "a ceiling is set in half, which was throttled 0 times, but"),
         (_A_RIVAL, "but nothing throttled it: it has a rival"),
         (_A_FIFTH, "the ceiling of half is 0.2 CPUs"),
-        (_WRONG_COUNTER, "'cpu_usage_us' would be alike for an idle job"),
+        (_WRONG_COUNTER, "cpu_usage_us does not tell whether it was cut short"),
+        (_NO_COUNTER, "there is no counter 'nr_periods' in group.statistics(); there are memory_"),
     ],
     "03.3": [
         ("ex.leak()", "the database was killed: it held the most memory in the leaker's group"),
@@ -166,16 +169,16 @@ WRONG = {
         (_ENDED_BY_HAND, "SIGKILL came from a process and not from the kernel"),
     ],
     "03.4": [
-        (_QUOTAS, "alone a would still be capped at 0.75 CPUs"),
-        (_TWO_CPUS, "while each finds one of its own nothing is shared"),
+        (_QUOTAS, "alone share_a would still be capped at 0.75 CPUs"),
+        (_TWO_CPUS, "they do not have to share one"),
         (_NICE, "times what b gets, with weights 100 and 100"),
         (_ONE_GROUP, "both are in both: weights are between groups, not inside one"),
     ],
     "03.5": [
-        (_SIGSTOP, "processes are stopped by a signal, the group is not frozen"),
+        (_SIGSTOP, "processes were stopped by a signal, the group was not frozen"),
         (_KILL_ONE_BY_ONE, "processes are in the group, born while you were busy"),
         ("ex.group.freeze()\nex.look()", "the group is still frozen, with"),
-        ("ex.look()\nex.group.kill()", "when you looked, the group is not frozen"),
-        ("ex.group.kill()", "nobody has looked so far, and 0 processes are in the group"),
+        ("ex.look()\nex.group.kill()", "when you looked, the group was not frozen"),
+        ("ex.group.kill()", "0 processes are in the group; ex.reset() gives a fresh crowd"),
     ],
 }

@@ -10,6 +10,8 @@ from labkit.lab.exercises.n03_memory import Bomb, Leaker, Staged
 from labkit.lab.workloads import Work
 from labkit.linux import procfs
 
+STILL = "the group stood still"
+
 
 class Crowd(Staged):
     id = "03.5"
@@ -17,21 +19,21 @@ class Crowd(Staged):
     minutes = 4
     task = (
         "In ex.group processes fork all the time: parents end, children go on. Freeze the group,\n"
-        "call ex.look() while it stands still, thaw it, and end every process in it. Nobody may\n"
+        "call ex.look() while it stands still, and then end every process in it. Nobody may\n"
         "escape."
     )
     hints = (
         "a signal goes to one process; what you want is a word of the group",
-        "freeze(), thaw() and kill() are methods of a group",
-        "ex.group.freeze(); ex.look(); ex.group.thaw(); and one more",
+        "freeze(), thaw() and kill() are methods of a group; kill() thaws what it ends",
+        "ex.group.freeze(); ex.look(); and one more",
     )
     why = "docker pause is a freezer, and removing a container is this kill: nobody is forgotten"
 
     def start(self) -> None:
         super().start()
         self.looks: list[str] = []
-        self.group = self.world.group("crowd")
-        self.crowd = Work(self.world, "crowd", "relay", 3, 900, group=self.group, seconds=900)
+        self.group = self.world.group("relay")
+        self.crowd = Work(self.world, "relay", "relay", 3, 900, group=self.group, seconds=900)
         self.crowd.start()
 
     def stop(self) -> None:
@@ -51,10 +53,10 @@ class Crowd(Staged):
 
     def _seen(self, *, used: bool) -> str:
         if self.group.frozen:
-            return "the group is frozen and uses CPU time" if used else "the group stands still"
+            return "the group was frozen and used CPU time" if used else STILL
         if self._stopped():
-            return "processes are stopped by a signal, the group is not frozen"
-        return "the group is not frozen"
+            return "processes were stopped by a signal, the group was not frozen"
+        return "the group was not frozen"
 
     def _stopped(self) -> bool:
         states = []
@@ -68,8 +70,11 @@ class Crowd(Staged):
         with contextlib.suppress(NotFound):
             left, frozen = self.group.pids(recursive=True), self.group.frozen
         if not self.looks:
-            raise NotYet(f"nobody has looked so far, and {len(left)} processes are in the group")
-        if "the group stands still" not in self.looks:
+            again = "" if left else "; ex.reset() gives a fresh crowd"
+            raise NotYet(
+                f"nobody has looked so far, and {len(left)} processes are in the group{again}"
+            )
+        if STILL not in self.looks:
             raise NotYet(f"when you looked, {self.looks[-1]}")
         if left and frozen:
             raise NotYet(f"the group is still frozen, with {len(left)} processes in it")

@@ -46,8 +46,8 @@ class Bomb(Staged):
     minutes = 6
     task = (
         "ex.bomb is a fork bomb that has not been started yet; ex.bomb.pid is its starter. Let it\n"
-        "run, ex.bomb.start(), in a group of its own where the kernel refuses it. Do not end it.\n"
-        "world.victim must go on ticking."
+        "run, ex.bomb.start(), in a group of its own where the kernel refuses it. It wants 64\n"
+        "processes, so the limit must be lower. Do not end it. world.victim must go on ticking."
     )
     hints = (
         "the bomb takes neither much memory nor much CPU time: it is the number that hurts",
@@ -58,7 +58,7 @@ class Bomb(Staged):
 
     def start(self) -> None:
         super().start()
-        self.bomb = Work(self.world, "bomb", "bomb", 64)
+        self.bomb = Work(self.world, "small_bomb", "bomb", 64)
 
     def stop(self) -> None:
         if hasattr(self, "bomb"):
@@ -135,14 +135,16 @@ class Leaker(Staged):
     def start(self) -> None:
         super().start()
         size = self.draw.mib(40, 64)
-        self.world.child("database").stop()
-        self.database = self.world.child("database")
+        self.world.child("store").stop()
+        self.database = self.world.child("store")
         limits = Limits(memory_max=size * MIB, memory_swap_max=0)
         self.shared = self.world.group("shared", limits)
         self.shared.add(self.database.pid)
         self.size = size * MIB * 6 // 10
         self.database.run(f"data = bytearray({self.size})")
-        self.leaker = Work(self.world, "leaker", "leak", size * 3 // 2, 1000, group=self.shared)
+        self.leaker = Work(
+            self.world, "leak_leaker", "leak", size * 3 // 2, 1000, group=self.shared
+        )
 
     def stop(self) -> None:
         for one in ("leaker", "database"):
@@ -174,7 +176,9 @@ class Leaker(Staged):
                 f"{self.leaker.killed} came from a process and not from the kernel: "
                 "oom_kills of the leaker's group is 0"
             )
-        return "the kernel killed the leaker in a group of its own, and the database answers"
+        return (
+            "the leaker was killed at a limit that is not the database's, and the database answers"
+        )
 
     def _group(self, pid: int) -> Cgroup:
         try:
