@@ -1,9 +1,11 @@
 """The host's side of the test machine: what is sent, what comes back, and what counts as passed."""
 
 import io
+import os
 import sys
 import tarfile
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -13,15 +15,14 @@ from tests.vm import image, machine
 from tests.vm.machine import Outcome
 
 
-def results_disk(path: Path, **files: str) -> Path:
-    with tarfile.open(path, "w") as archive:
+def results_disk(**files: str) -> BinaryIO:
+    disk = io.BytesIO()
+    with tarfile.open(fileobj=disk, mode="w") as archive:
         for name, text in files.items():
             member = tarfile.TarInfo(f"results/{name}")
             member.size = len(text)
             archive.addfile(member, io.BytesIO(text.encode()))
-    with path.open("r+b") as file:
-        file.truncate(1 << 20)
-    return path
+    return io.BytesIO(disk.getvalue().ljust(1 << 20, b"\0"))
 
 
 def test_the_script_leaves_the_status_of_each_step() -> None:
@@ -41,15 +42,13 @@ def test_a_step_without_files_is_left_out() -> None:
     assert command.planned(command.Step("none", ("nowhere/*.py",), ("-c", "pass"))) == []
 
 
-def test_statuses_and_files_come_back(tmp_path: Path) -> None:
-    disk = results_disk(tmp_path / "disk", status="0 one\n1 two words\n", **{"one.xml": "<x/>"})
+def test_statuses_and_files_come_back() -> None:
+    disk = results_disk(status="0 one\n1 two words\n", **{"one.xml": "<x/>"})
     assert machine.read_results(disk) == ({"one": 0, "two words": 1}, {"one.xml": b"<x/>"})
 
 
-def test_an_empty_disk_means_that_nothing_came_back(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.write_bytes(bytes(1 << 20))
-    assert machine.read_results(disk) == ({}, {})
+def test_an_empty_disk_means_that_nothing_came_back() -> None:
+    assert machine.read_results(io.BytesIO(bytes(1 << 20))) == ({}, {})
 
 
 @pytest.mark.parametrize(
@@ -84,17 +83,18 @@ def test_a_machine_that_does_not_end_is_killed(capsys: pytest.CaptureFixture[str
     assert not machine.boot(["true"], 10)
 
 
-def test_the_job_holds_the_files_as_they_are_now(tmp_path: Path) -> None:
-    job = tmp_path / "job"
-    machine.write_job(job, "echo hello\n", image.REPOSITORY)
-    with tarfile.open(job) as archive:
-        names = set(archive.getnames())
-        script = archive.extractfile("job.sh")
-        assert script and script.read() == b"echo hello\n"
+def test_the_job_holds_the_files_as_they_are_now() -> None:
+    with machine.memory_file("job") as job:
+        machine.write_job(job, "echo hello\n", image.REPOSITORY)
+        assert os.fstat(job.fileno()).st_size % 4096 == 0
+        job.seek(0)
+        with tarfile.open(fileobj=job) as archive:
+            names = set(archive.getnames())
+            script = archive.extractfile("job.sh")
+            assert script and script.read() == b"echo hello\n"
     here = str(image.REPOSITORY).lstrip("/")
     assert f"{here}/tests/unit/test_vm.py" in names
     assert not any("/.venv/" in name or "/.git/" in name for name in names)
-    assert job.stat().st_size % 4096 == 0
 
 
 def test_the_key_depends_on_the_kernel(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 def test_images_that_nobody_used_for_long_are_forgotten(tmp_path: Path) -> None:
     for name in ("vm-old", "vm-new"):
         (tmp_path / name).mkdir()
-    image.os.utime(tmp_path / "vm-old", (0, 0))
+    os.utime(tmp_path / "vm-old", (0, 0))
     image.forget(tmp_path, 7)
     assert [path.name for path in tmp_path.iterdir()] == ["vm-new"]
 

@@ -7,6 +7,7 @@ step came back with 0. With pytest arguments, only pytest runs, with those.
 import argparse
 import os
 import shlex
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -89,7 +90,7 @@ def main(arguments: list[str]) -> int:
         return 1
     try:
         return report(steps, run(steps, options.timeout), options.results)
-    except LabkitError as error:
+    except (LabkitError, OSError, subprocess.CalledProcessError) as error:
         print(f"vm: {error}", file=sys.stderr)
         return 1
 

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from labkit.errors import Unsupported
+from labkit.errors import Unavailable, Unsupported
 from labkit.lab import guestimage
 
 HERE = Path(__file__).parent
@@ -150,7 +150,7 @@ def unpack(tree: Path, debs: Path, packages: tuple[str, ...]) -> None:
         (tree / name).symlink_to(f"usr/{name}")
     for deb in sorted(debs.glob("*.deb")):
         with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as data:
-            command = ["tar", "-x", "-C", tree, "--keep-directory-symlink", "-f", "-"]
+            command = ["tar", "-x", "-C", str(tree), "--keep-directory-symlink", "-f", "-"]
             subprocess.run(command, stdin=data.stdout, check=True)
     for path, text in FILES.items():
         (tree / path).parent.mkdir(exist_ok=True)
@@ -204,7 +204,9 @@ def copy_libraries(tree: Path, roots: list[Path]) -> None:
     modules = [path for root in roots for path in root.rglob("*.so*") if path.is_file()]
     programs = [Path("/", module.relative_to(tree)) for module in modules]
     programs = [path for path in (Path(sys.executable).resolve(), *programs) if path.exists()]
-    listing = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=False).stdout
+    listing = subprocess.run(
+        ["ldd", *map(str, programs)], capture_output=True, text=True, check=False
+    ).stdout
     for line in set(listing.splitlines()):
         name, arrow, path = line.strip().partition(" => /")
         target = tree / path.split(" ")[0]
@@ -252,5 +254,19 @@ def _module(path: Path) -> bytes:
 def make_disk(tree: Path, image: Path) -> None:
     """An ext4 file system with the content of `tree` and 1 GiB to spare, a sparse file."""
     used = sum(path.lstat().st_blocks * 512 for path in tree.rglob("*"))
-    command = ["mkfs.ext4", "-qqF", "-m", "0", "-O", "^has_journal", "-L", "labkit", "-d", tree]
-    subprocess.run([*command, image, f"{(used >> 20) * 5 // 4 + 1024}M"], check=True)
+    command: list[str | Path] = [
+        "mkfs.ext4",
+        "-qqF",
+        "-m",
+        "0",
+        "-O",
+        "^has_journal",
+        "-L",
+        "labkit",
+        "-d",
+        tree,
+    ]
+    command += [image, f"{(used >> 20) * 5 // 4 + 1024}M"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Unavailable(f"{image} cannot be made: {done.stderr.strip()}")

@@ -12,11 +12,12 @@ import os
 import subprocess
 import sys
 import tarfile
-import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from labkit.lab import qemu
 from labkit.lab.guest import best_accelerator
@@ -39,22 +40,28 @@ class Outcome:
 def run(image: Path, script: str, repository: Path, timeout: float) -> Outcome:
     """Boot, run `script` as /job.sh, and return what came back within `timeout` seconds."""
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="labkit-vm-") as directory:
-        job, results = Path(directory, "job"), Path(directory, "results")
+    with memory_file("job") as job, memory_file("results") as results:
         write_job(job, script, repository)
-        with results.open("wb") as file:
-            file.truncate(RESULTS_BYTES)
-        timed_out = boot(command(image, job, results), timeout)
+        results.truncate(RESULTS_BYTES)
+        descriptors = job.fileno(), results.fileno()
+        timed_out = boot(command(image, *descriptors), timeout, descriptors)
         seconds = time.monotonic() - started
+        results.seek(0)
         return Outcome(seconds, *read_results(results), timed_out)
 
 
-def command(image: Path, job: Path, results: Path) -> list[str]:
+def memory_file(name: str) -> BinaryIO:
+    """memfd_create(2): a file that is gone with its last user, even after SIGKILL."""
+    return open(os.memfd_create(name), "r+b")
+
+
+def command(image: Path, job: int, results: int) -> list[str]:
+    """qemu's; the job and the results are descriptors that it inherits."""
     machine, _, console = qemu.MACHINES[os.uname().machine]
     disks = (
         f"{image}/root.img,snapshot=on,cache=unsafe",
-        f"{job},readonly=on",
-        f"{results},cache=unsafe",
+        f"/proc/self/fd/{job},readonly=on",
+        f"/proc/self/fd/{results},cache=unsafe",
     )
     append = f"console={console} quiet loglevel=3 panic=-1 cgroup_no_v1=all mitigations=off nokaslr"
     return [
@@ -66,12 +73,12 @@ def command(image: Path, job: Path, results: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def write_job(path: Path, script: str, repository: Path) -> None:
+def write_job(file: BinaryIO, script: str, repository: Path) -> None:
     """The tar of one run: tracked files and new ones that git does not ignore, as they are now."""
     git = ["git", "-c", "safe.directory=*"]  # root may run the tests of another user's clone
     listing = [*git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=repository, check=True, capture_output=True).stdout
-    with tarfile.open(path, "w") as archive:
+    with tarfile.open(fileobj=file, mode="w") as archive:
         member = tarfile.TarInfo("job.sh")
         raw = script.encode()
         member.size = len(raw)
@@ -80,14 +87,14 @@ def write_job(path: Path, script: str, repository: Path) -> None:
             with contextlib.suppress(FileNotFoundError):  # deleted, but not yet from the index
                 if name:
                     archive.add(repository / name, recursive=False)
-    with path.open("r+b") as file:  # a disk is whole sectors
-        file.truncate((path.stat().st_size + 4095) // 4096 * 4096)
+    file.truncate((file.tell() + 4095) // 4096 * 4096)  # a disk is whole sectors
+    file.flush()
 
 
-def read_results(path: Path) -> tuple[dict[str, int], dict[str, bytes]]:
+def read_results(disk: BinaryIO) -> tuple[dict[str, int], dict[str, bytes]]:
     """The statuses and files of the results disk; both empty when nothing came back."""
     try:
-        with tarfile.open(path, "r:") as archive:
+        with tarfile.open(fileobj=disk, mode="r:") as archive:
             members = [member for member in archive if member.isfile()]
             files = {
                 member.name.removeprefix("results/"): content.read()
@@ -100,11 +107,12 @@ def read_results(path: Path) -> tuple[dict[str, int], dict[str, bytes]]:
     return {name: int(status) for status, name in (line.split(" ", 1) for line in lines)}, files
 
 
-def boot(words: list[str], timeout: float) -> bool:
+def boot(words: list[str], timeout: float, descriptors: Sequence[int] = ()) -> bool:
     """Run qemu, print what it prints, kill it when the time is over; was that so?"""
     process = subprocess.Popen(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+        words, pass_fds=descriptors, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
     late = threading.Event()
 
     def kill() -> None:
