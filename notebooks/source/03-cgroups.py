@@ -22,6 +22,8 @@
 #
 # A control group, *cgroup* for short, is a directory below `/sys/fs/cgroup` (`cgroups(7)`). Processes are
 # put into it, and files in it hold limits and counters. A child is born into the group of its parent.
+# The part of the kernel that limits one resource is a *controller*. Version 1 (v1) has a tree of groups
+# for each controller, v2 has one tree for all. Our words are the same for both.
 #
 # Everything here happens in the sandboxed machine of notebook 02. It has little memory, and a *victim*
 # lives in it: a process that counts fifty times a second and has done nothing wrong.
@@ -46,7 +48,8 @@ world = lab.world(memory_mib=max(256, memory_mib + 192), pids=max_pids + 128)
 # ## A machine without walls
 #
 # Two tenants share the machine. A database holds 80 MiB and does not grow. A swarm of sixteen small
-# processes is going to take all but 70 MiB. That is too much, but nobody has set a limit inside.
+# processes is going to take all of the machine's memory but 70 MiB. That is too much, but nobody has set
+# a limit inside.
 
 # %% tags=["fast"]
 #~ mine = TODO  # "a", "b", "c" or "d"
@@ -61,6 +64,7 @@ database = world.child("database")
 database.run("data = bytearray(80 << 20)")
 size = world.cgroup.limits().memory_max // MIB
 swarm = Work(world, "swarm", "swarm", 16, size - 70)
+Card("the machine", {"memory, MiB": size, "wanted, MiB": 80 + size - 70})
 
 # %% [markdown] tags=["fast"]
 # `Work` is a small program with a *starter*: a process that waits, so that you can move it before it
@@ -75,7 +79,7 @@ Card("alive in the full machine", left)
 
 # %% [markdown] tags=["fast"]
 # The *OOM killer* (out of memory) does not look for the guilty one. It looks for the process whose end
-# frees the most memory; `/proc/PID/oom_score_adj` can shift its choice (`proc_pid_oom_score_adj(5)`). A
+# frees the most memory; `/proc/PID/oom_score_adj` can shift its choice (`proc(5)`). A
 # new namespace would have changed nothing. What is missing is a wall between the tenants.
 #
 # **Milestone:** you have seen one tenant die of another one's appetite.
@@ -83,8 +87,9 @@ Card("alive in the full machine", left)
 # ## A limit for memory
 #
 # `world.group(name, limits)` makes a group inside the machine. `memory_max` is its limit: the kernel
-# first takes back what it can, such as file pages it has cached, and then kills *in this group*.
-# `memory_swap_max=0` forbids the way out into swap space. An eater in the group wants twice the limit.
+# first takes back what it can, such as copies of file contents (the *page cache*), and then kills *in
+# this group*. `memory_swap_max=0` forbids the way out into *swap*, the disk space to which memory can be
+# moved. An eater in the group wants twice the limit.
 
 # %% tags=["fast"]
 limits = Limits(memory_max=memory_mib * MIB, memory_swap_max=0)
@@ -98,11 +103,11 @@ history.chart("memory of the eater's group")
 # kernel has counted. `statistics()` reads the group's files into one object.
 
 # %% tags=["fast"]
-seen = web.statistics()
-within = seen.memory_peak <= 1.02 * web.limits().memory_max
-lab.record("memory_mib", web.limits().memory_max // MIB)
-facts = {"eater": eater.state, "OOM kills": seen.oom_kills, "peak within the limit": within}
-Card("the group's own counters", facts | {"victim ticks": world.victim.ticking()})
+seen, limit = web.statistics(), web.limits().memory_max
+lab.record("memory_mib", limit // MIB)
+facts = {"eater": eater.state, "OOM kills": seen.oom_kills, "victim ticks": world.victim.ticking()}
+facts |= {"peak within the limit": seen.memory_peak <= 1.02 * limit}
+Card("the group's own counters", facts, {"peak, MiB": round(seen.memory_peak / MIB, 1)})
 
 # %% [markdown]
 # The rest of the machine had memory to spare all the time. The trouble stayed where it was made.
@@ -110,7 +115,8 @@ Card("the group's own counters", facts | {"victim ticks": world.victim.ticking()
 # ### Exercise 03.3 Kill the leaker, spare the database
 #
 # Two processes share one group and its limit. That is the disaster of the first section again, only
-# smaller. Build the wall.
+# smaller. Build the wall. `group.add(pid)` moves one process into a group, with the memory limit that
+# holds there from now on. Its children follow only if they are born afterwards.
 
 # %% tags=["exercise-03.3"]
 ex = lab.exercise("03.3")
@@ -179,17 +185,22 @@ history.cpu_chart("a process that wants a whole CPU")
 
 # %% [markdown] tags=["fast"]
 # `favoured` lets the machine go before other programs of your computer while we measure. The second
-# curve is the kernel's counter `nr_throttled`: of the periods that passed, how many ended early because
-# the quota was used up. Between the quota's end and the next period nobody in the group runs at all.
+# curve, *periods cut short*, comes from a counter: `throttled` in `statistics()`, `nr_throttled` in the
+# kernel's file `cpu.stat`. Of the periods that passed, it says how many ended early because the quota was
+# used up; `throttled_us` is the time lost. Until the next period nobody in the group runs at all. A single
+# point of the first curve may lie above the ceiling: it looks at about one period, and these do not begin
+# when we look. The average keeps it.
 
 # %% tags=["fast"]
 spent = measure(world, capped)[0]
 lab.record("cpu_ceiling", capped.limits().cpu_max)
 lab.reveal("03.p2", "b" if spent.throttled else "c")
+counts = {"periods": spent.periods, "cut short": spent.throttled, "CPUs": round(spent.cpus, 2)}
+Card("the kernel's counters", {"periods were cut short": spent.throttled > 0}, counts)
 
 # %% [markdown]
-# Here is the same as a live picture with a slider. *waiting* is explained further down, in the section
-# about pressure.
+# Here is the same as a live picture with a slider. *stopped* is the percentage of periods cut short.
+# *waiting* is the percentage of time in which somebody waited for a CPU: see "Pressure", further down.
 
 # %%
 ceiling = Slider("CPU ceiling, percent", cpu_percent, 5, 100, Meter(capped).set_cpu, step=5)
@@ -230,8 +241,8 @@ ex.check(answer)
 heavy = Work(world, "heavy", "burn", group=world.group("heavy", Limits(cpus="0", cpu_weight=300)))
 light = Work(world, "light", "burn", group=world.group("light", Limits(cpus="0", cpu_weight=100)))
 with heavy.start(), light.start():
-    pair = measure(world, heavy.group, light.group)
-Card("300 against 100", {"about three to one": 2 < pair[0].cpus / pair[1].cpus < 4.5})
+    more, less = (spent.cpus for spent in measure(world, heavy.group, light.group))
+Card("300 to 100", {"about three to one": 2 < more / less < 4.5}, {"ratio": round(more / less, 2)})
 
 # %% [markdown]
 # ### Exercise 03.4 Three to one
@@ -259,14 +270,14 @@ ex.check()
 #
 # A *fork bomb* wants neither memory nor CPU time. It makes processes until there are no more numbers
 # for new ones, and then nobody on the machine can start anything. `pids_max` is the wall: beyond it
-# `fork(2)` fails with EAGAIN.
+# `fork(2)` fails with EAGAIN, errno 11; Python calls that `BlockingIOError`.
 
 # %%
 few = world.group("few", Limits(pids_max=max_pids))
 bomb = Work(world, "bomb", "bomb", max_pids + 16, group=few).start()
 facts = {"fork was refused": until(lambda: few.statistics().pids_refused)}
 lab.record("processes", few.statistics().pids_current)
-Card("a fork bomb in a group", facts | {"victim ticks": world.victim.ticking()})
+Card("a fork bomb", facts | {"victim ticks": world.victim.ticking()}, dict(few.statistics().items()))
 
 # %% [markdown]
 # ### Exercise 03.1 Contain the fork bomb
@@ -291,9 +302,10 @@ ex.check()
 # ## Stop all, end all
 #
 # Signals go to processes. To stop *all* of a crowd that keeps forking you would have to be faster than
-# it is. A group does not have this problem: the kernel knows its members at every moment. The *freezer*
-# stops them where they are, without a signal that they could catch. `kill()` ends the whole group: one
-# write to `cgroup.kill` on cgroup v2; on v1 freeze, signal everybody, thaw.
+# it is. A group does not have this problem: the kernel knows its members at every moment. `freeze()`
+# stops them where they are, without a signal that they could catch, and `thaw()` lets them go on.
+# `kill()` ends the whole group, frozen or not: one write to `cgroup.kill` on cgroup v2. On v1 a frozen
+# process dies only when it is thawed, so there `kill()` freezes, signals everybody, and thaws.
 #
 # ### Exercise 03.5 Stop the world, then end it
 
@@ -301,11 +313,10 @@ ex.check()
 ex = lab.exercise("03.5")
 
 # %% tags=["exercise-03.5"]
-#~ # four calls; ex.look() is one of them
+#~ # three calls; ex.look() is one of them
 ### BEGIN SOLUTION
 ex.group.freeze()
 ex.look()
-ex.group.thaw()
 ex.group.kill()
 ### END SOLUTION
 
@@ -320,13 +331,14 @@ ex.check()
 # `io_max` is a ceiling for one disk: the *whole* disk, not a partition, since that is where requests
 # queue. Three MiB are written at two MiB a second, twice. First with `O_DIRECT`, which goes to the disk
 # at once (`open(2)`). Then as programs do it: into the page cache, from where the kernel writes later.
+# A page that is not on the disk yet is *dirty*.
 
 # %% tags=["further"]
-disk = device_of(lab.instance.root)
-slow = world.group("slow", Limits(io_max={disk: IoMax(wbps=2 * MIB)}))
+slow = world.group("slow", Limits(io_max={device_of(lab.instance.root): IoMax(wbps=2 * MIB)}))
 slow.add(world.child("writer").pid)
 direct, buffered = write_times(world.child("writer"), 3)
-Card("3 MiB", {"direct waits": direct > 0.6, "buffered is much faster": buffered < direct / 3})
+facts = {"direct waits": direct > 0.6, "buffered is much faster": buffered < direct / 3}
+Card("3 MiB", facts, {"direct, s": round(direct, 2), "buffered, s": round(buffered, 4)})
 
 # %% [markdown]
 # The buffered write has escaped: `write(2)` returned before the disk was asked. On cgroup v1 nobody is
@@ -354,8 +366,8 @@ Card("in one second", {"somebody waited": lost.some_us > 200_000}, {"percent": l
 #
 # ## Only in cgroup v2
 #
-# cgroup v1 has a tree for each resource, v2 has one tree for all. With one tree some rules became
-# possible. This section needs a machine that runs v2, which most do today; elsewhere its cells say so.
+# With one tree for all controllers some rules became possible. This section needs a machine that runs v2,
+# which most do today. Its cells begin with `%%needs cgroup2`: elsewhere they only say why they do not run.
 #
 # **No internal processes.** A group either holds processes or hands controllers down to its children.
 # Otherwise a process would compete with groups for the same memory. `cgroup.subtree_control` names what
@@ -413,12 +425,13 @@ until(lambda: not calm.running)
 Card("one group", {"the hungry one": hungry.state, "the calm one": calm.state})
 
 # %% [markdown]
-# **Milestone:** you can read a v2 tree, and say why a write to it was refused.
+# **Milestone:** where your machine runs v2 you can read its tree, and say why a write was refused.
 #
 # ## The real tool
 #
-# `docker run --memory 48m --memory-swap 48m --cpus 0.3 --pids-limit 16` asks for the three limits that
-# you have met. `plan` lists the files that our kit writes for them. In JupyterLab you see their names;
+# `docker run --memory 48m --memory-swap 48m --cpus 0.3 --pids-limit 16` asks for four limits that you
+# have met. Docker's `--memory-swap` is the sum of memory and swap: the same number twice means no swap.
+# `plan` lists the files that our kit writes for them. In JupyterLab you see their names;
 # they differ between v1 and v2, the words above them do not.
 
 # %%
