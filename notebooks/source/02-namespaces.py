@@ -368,8 +368,7 @@ ex.check()
 # sleeps. Number 1 must also end when it is told to: `docker stop` sends SIGTERM to it.
 
 # %%
-k = world.child("k")
-k.run("from labkit.lab import storm")
+(k := world.child("k")).run("from labkit.lab import storm")
 k.run(f"first = storm.first_process(storm.careless, {orphans}, 0)")
 lab.record("zombies", spaces.zombies(spaces.youngest(k)))
 k.run("first.kill(signal.SIGTERM)")
@@ -378,6 +377,9 @@ print("SIGTERM ends it:", spaces.until(lambda: not k.eval("procfs.alive(first.pi
 # %% [markdown]
 # The kernel protects number 1 from signals that it has no handler for (`pid_namespaces(7)`), since its end
 # is the end of all: only SIGKILL from outside helps, and it takes every process of the namespace along.
+#
+# Your own number 1 may ignore SIGCHLD, so that the kernel reaps for it; then wait(2) has no exit code for it
+# and says ChildProcessError.
 #
 # ### Exercise 02.5 A process 1 that does its job
 
@@ -388,7 +390,7 @@ ex = lab.exercise("02.5")
 # %% tags=["exercise-02.5"]
 # %%child cradle
 def init(main):
-    #~ return os.waitstatus_to_exitcode(os.waitpid(main, 0)[1])  # os.waitpid(-1, 0): any child
+    #~ return os.waitstatus_to_exitcode(os.waitpid(main, 0)[1])
     ### BEGIN SOLUTION
     signal.signal(signal.SIGTERM, lambda *_: os.kill(main, signal.SIGTERM))
     while True:
@@ -480,11 +482,10 @@ lab.record("days that the machine seems to have run longer", (int(after) - int(b
 
 # %%
 box, z = world.sandbox(["sleep", "60"], hostname="inside"), world.child("z")
-target = spaces.number_at(world.pid, box.pid)
-listed = set(map(int, z.run(f"sh('/usr/bin/lsns -n -o NS -p {target}')").split()))
+target, ours = spaces.number_at(world.pid, box.pid), set(map(str, box.namespaces().values()))
+listed = set(z.run(f"sh('/usr/bin/lsns -n -o NS -p {target}')").split())
 name = z.run(f"sh('/usr/bin/nsenter -t {target} -u hostname')").strip()
-same = listed <= set(box.namespaces().values())
-Card("real tools", {"lsns lists the same ones": same, "nsenter -u hostname": name})
+Card("real tools", {"lsns lists the same ones": listed <= ours, "nsenter -u hostname": name})
 
 # %% [markdown]
 # `runc` is the program that starts Docker's containers. `runc spec` writes its default plan. (*cgroup* is not

@@ -40,19 +40,19 @@ WRONG = {
         (
             "%%child alone\nunshare(CLONE_NEWPID | CLONE_NEWNS)\n"
             'process = spawn(lambda: (mount("proc", "/proc", "proc"), signal.pause()))',
-            "your mount of proc also appeared on the machine",
+            "your mount of proc travelled to the bystander",
         ),
         (
             "%%child alone\nunshare(CLONE_NEWPID)\n"
             'process = spawn(lambda: (mount("proc", "/proc", "proc"), signal.pause()))',
-            "your mount of proc also appeared on the machine",
+            "your mount of proc travelled to the bystander",
         ),
         ("%%child alone\nprocess = spawn(signal.pause)", "its NSpid has no more entries"),
         ("%%child alone\nos.getpid() == 1", "`alone` has started nothing that is still there"),
         (
             f"%%child alone\nunshare(CLONE_NEWPID | CLONE_NEWNS)\n{_PRIVATE}\n"
             'process = spawn(lambda: mount("proc", "/proc", "proc"))',
-            "and nobody lives in the new namespace",
+            "the process you started in the new namespace has already ended",
         ),
     ],
     "02.2": [

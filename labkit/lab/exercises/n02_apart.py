@@ -86,14 +86,14 @@ class Alone(Space):
         self.watch(self._look)
         return (
             "its NSpid has one number more, its mounts are its own, its /proc lists only itself "
-            "and what it starts; the machine's /proc is as it was"
+            "and what it starts; the bystander's /proc is as it was"
         )
 
     def _look(self) -> None:
         if self._proc_mounts() != self.before:
             raise Broken(
-                "your mount of proc also appeared on the machine: its mounts are shared, and yours "
-                "were still tied to them"
+                "your mount of proc travelled to the bystander: the mounts of `alone` were still "
+                "tied to the others"
             )
         self.need_unharmed(self.alone)
         process = self._newcomer()
@@ -109,6 +109,8 @@ class Alone(Space):
         deeper = [one for one in found if len(procfs.nspid(one)) > depth]
         if deeper:
             return deeper[0]
+        if self._unshared() and spaces.zombies(self.alone.pid):
+            raise NotYet("the process you started in the new namespace has already ended")
         if self._unshared():
             raise NotYet(
                 "unshare changed the namespace of the children to come, not that of the caller: "
