@@ -275,9 +275,9 @@ ex.check()
 # %%
 few = world.group("few", Limits(pids_max=max_pids))
 bomb = Work(world, "bomb", "bomb", max_pids + 16, group=few).start()
-facts = {"fork was refused": until(lambda: few.statistics().pids_refused)}
+seen = {"fork was refused": until(lambda: few.statistics().pids_refused)}
 lab.record("processes", few.statistics().pids_current)
-Card("a fork bomb", facts | {"victim ticks": world.victim.ticking()}, dict(few.statistics().items()))
+Card("a fork bomb", seen | {"victim ticks": world.victim.ticking()}, dict(few.statistics().items()))
 
 # %% [markdown]
 # ### Exercise 03.1 Contain the fork bomb
