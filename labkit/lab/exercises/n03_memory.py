@@ -13,6 +13,7 @@ class Staged(Exercise):
 
     def start(self) -> None:
         self.machine = self.world
+        self.machine.mend(keep=True)
         self.before = {group.name for group in self.machine.cgroup.children()}
 
     @property
