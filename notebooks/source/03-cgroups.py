@@ -61,7 +61,7 @@ lab.predict("03.p1", "The memory of the machine is full. Whom does the kernel ki
 
 # %% tags=["fast"]
 database = world.child("database")
-database.run("data = bytearray(80 << 20)")
+database.run("data = None; data = bytearray(80 << 20)")
 size = world.cgroup.limits().memory_max // MIB
 swarm = Work(world, "swarm", "swarm", 16, size - 70)
 Card("the machine", {"memory, MiB": size, "wanted, MiB": 80 + size - 70})
