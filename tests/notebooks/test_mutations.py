@@ -5,6 +5,7 @@ of the solved notebook, `replace` what breaks it, `shown` text of the cell whose
 that is another one. Only what is needed is run; without a fault it must be green.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,28 +82,33 @@ SOLVED = sorted(path.stem for path in (SHELF.notebooks / "solved").glob("*.ipynb
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """One run of nbval over all copies, and stem -> numbers of the cells that show the faults."""
-    root = tmp_path_factory.mktemp("mutations")
-    solved = root / "notebooks/solved"
-    numbers = {
-        stem: prepare(load(SHELF.solved(stem)), mutations, solved)
-        for stem, mutations in MUTATIONS.items()
-    }
-    return nbval(root), numbers
+    """stem -> a run of nbval over all its copies, and the numbers of the cells that show a fault.
+
+    Two notebooks at a time: their names in the kernel differ, and much of the time is waiting.
+    """
+
+    def one(stem):
+        root = tmp_path_factory.mktemp(stem)
+        numbers = prepare(load(SHELF.solved(stem)), MUTATIONS[stem], root / "notebooks/solved")
+        return nbval(root), numbers
+
+    with ThreadPoolExecutor(2) as pool:
+        longest_first = sorted(MUTATIONS, reverse=True)
+        return dict(zip(longest_first, pool.map(one, longest_first), strict=True))
 
 
 @pytest.mark.parametrize("stem", MUTATIONS)
 def test_without_a_fault_all_is_green(run, stem):
-    said, numbers = run
+    said, numbers = run[stem]
     bad = [text for (copy, _), text in said.reasons.items() if copy == f"{stem}-green" and text]
     assert all("skipped, because" in text for text in bad), bad
-    assert all(said.cells[f"{stem}-green", number] == "passed" for number in numbers[stem])
+    assert all(said.cells[f"{stem}-green", number] == "passed" for number in numbers)
 
 
 @pytest.mark.parametrize(("stem", "number"), CASES)
 def test_fault_turns_nbval_red(run, stem, number):
-    said, numbers = run
-    assert said.cells[f"{stem}-red{number}", numbers[stem][number]] == "failure"
+    said, numbers = run[stem]
+    assert said.cells[f"{stem}-red{number}", numbers[number]] == "failure"
 
 
 @pytest.mark.parametrize("stem", SOLVED)
