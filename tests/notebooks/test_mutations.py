@@ -84,17 +84,18 @@ SOLVED = sorted(path.stem for path in (SHELF.notebooks / "solved").glob("*.ipynb
 def run(tmp_path_factory):
     """stem -> a run of nbval over all its copies, and the numbers of the cells that show a fault.
 
-    Two notebooks at a time: their names in the kernel differ, and much of the time is waiting.
+    All notebooks at once: their names in the kernel differ, and much of the time is waiting.
     """
 
+    roots = {stem: tmp_path_factory.mktemp(stem) for stem in MUTATIONS}
+
     def one(stem):
-        root = tmp_path_factory.mktemp(stem)
+        root = roots[stem]
         numbers = prepare(load(SHELF.solved(stem)), MUTATIONS[stem], root / "notebooks/solved")
         return nbval(root), numbers
 
-    with ThreadPoolExecutor(2) as pool:
-        longest_first = sorted(MUTATIONS, reverse=True)
-        return dict(zip(longest_first, pool.map(one, longest_first), strict=True))
+    with ThreadPoolExecutor(len(MUTATIONS)) as pool:
+        return dict(zip(MUTATIONS, pool.map(one, MUTATIONS), strict=True))
 
 
 @pytest.mark.parametrize("stem", MUTATIONS)
