@@ -12,8 +12,10 @@ the boot is asked for long after it. The guest's end is INIT in guestimage.py.
 
 import base64
 import contextlib
+import os
 import queue
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -23,18 +25,31 @@ from labkit.errors import Conflict, InvalidParameter, Unavailable
 #: the terminal of the guest buffers 64 KiB; a command must fit with room to spare
 COMMAND_MAX = 16384
 
+#: PR_SET_PDEATHSIG, prctl(2); a parent that died before the call sends no signal, so look again
+_LEASH = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)
+if os.getppid() == int(sys.argv[1]):
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+def leashed(command: Sequence[str]) -> list[str]:
+    """The command, so started that it gets SIGKILL when the thread that starts it dies."""
+    return [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *command]
+
 
 class Line:
     """A started program with the serial line at its standard input and output.
 
-    It gets SIGKILL when the thread that made it dies: PR_SET_PDEATHSIG, set by setpriv(1).
+    It gets SIGKILL when the thread that made it dies, see leashed().
     """
 
     def __init__(self, command: Sequence[str], fd: int) -> None:
         """`fd` is the one descriptor, besides the line, that the program inherits."""
         self.started = time.monotonic()
         self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *command], pass_fds=(fd,), stdin=subprocess.PIPE,
+            leashed(command), pass_fds=(fd,), stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self._lines: queue.Queue[tuple[float, str] | None] = queue.Queue()

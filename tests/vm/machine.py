@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from labkit.lab import qemu
 from labkit.lab.guest import best_accelerator
+from labkit.lab.guestline import leashed
 
 PREFIX = "vm | "
 MEMORY_MIB = 1536
@@ -65,7 +66,7 @@ def command(image: Path, job: int, results: int) -> list[str]:
     )
     append = f"console={console} quiet loglevel=3 panic=-1 cgroup_no_v1=all mitigations=off nokaslr"
     return [
-        "setpriv", "--pdeathsig", "KILL", qemu.qemu(), "-nodefaults", "-no-user-config",
+        qemu.qemu(), "-nodefaults", "-no-user-config",
         *qemu.processor(best_accelerator(image / "vmlinuz"), numpy=True), "-machine", machine,
         "-smp", "2", "-m", str(MEMORY_MIB), "-display", "none", "-no-reboot", "-serial", "stdio",
         *(word for disk in disks for word in ("-drive", f"if=virtio,format=raw,file={disk}")),
@@ -110,7 +111,7 @@ def read_results(disk: BinaryIO) -> tuple[dict[str, int], dict[str, bytes]]:
 def boot(words: list[str], timeout: float, descriptors: Sequence[int] = ()) -> bool:
     """Run qemu, print what it prints, kill it when the time is over; was that so?"""
     process = subprocess.Popen(
-        words, pass_fds=descriptors, stdin=subprocess.DEVNULL,
+        leashed(words), pass_fds=descriptors, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     late = threading.Event()
