@@ -80,36 +80,43 @@ CASES = [
 SOLVED = sorted(path.stem for path in (SHELF.notebooks / "solved").glob("*.ipynb"))
 
 
+#: a run of nbval takes this many faults of one notebook, and so many runs go on at once
+CHUNK, AT_ONCE = 5, 4
+JOBS = [(stem, n) for stem in reversed(MUTATIONS) for n in range(0, len(MUTATIONS[stem]), CHUNK)]
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """stem -> a run of nbval over all its copies, and the numbers of the cells that show a fault.
+    """job -> a run of nbval over all its copies, and the numbers of the cells that show a fault.
 
-    All notebooks at once: their names in the kernel differ, and much of the time is waiting.
+    Several at once: their names in the kernel differ, and much of the time is waiting.
     """
+    roots = {job: tmp_path_factory.mktemp(f"{job[0]}-{job[1]}-") for job in JOBS}
 
-    roots = {stem: tmp_path_factory.mktemp(stem) for stem in MUTATIONS}
+    def one(job):
+        stem, first = job
+        faults = MUTATIONS[stem][first : first + CHUNK]
+        numbers = prepare(load(SHELF.solved(stem)), faults, roots[job] / "notebooks/solved")
+        return nbval(roots[job]), numbers
 
-    def one(stem):
-        root = roots[stem]
-        numbers = prepare(load(SHELF.solved(stem)), MUTATIONS[stem], root / "notebooks/solved")
-        return nbval(root), numbers
-
-    with ThreadPoolExecutor(len(MUTATIONS)) as pool:
-        return dict(zip(MUTATIONS, pool.map(one, MUTATIONS), strict=True))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(JOBS, pool.map(one, JOBS), strict=True))
 
 
-@pytest.mark.parametrize("stem", MUTATIONS)
-def test_without_a_fault_all_is_green(run, stem):
-    said, numbers = run[stem]
-    bad = [text for (copy, _), text in said.reasons.items() if copy == f"{stem}-green" and text]
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: f"{job[0]}-{job[1]}")
+def test_without_a_fault_all_is_green(run, job):
+    said, numbers = run[job]
+    green = f"{job[0]}-green"
+    bad = [text for (copy, _), text in said.reasons.items() if copy == green and text]
     assert all("skipped, because" in text for text in bad), bad
-    assert all(said.cells[f"{stem}-green", number] == "passed" for number in numbers)
+    assert all(said.cells[green, number] == "passed" for number in numbers)
 
 
 @pytest.mark.parametrize(("stem", "number"), CASES)
 def test_fault_turns_nbval_red(run, stem, number):
-    said, numbers = run[stem]
-    assert said.cells[f"{stem}-red{number}", numbers[number]] == "failure"
+    place = number % CHUNK
+    said, numbers = run[stem, number - place]
+    assert said.cells[f"{stem}-red{place}", numbers[place]] == "failure"
 
 
 @pytest.mark.parametrize("stem", SOLVED)
